@@ -1,0 +1,135 @@
+"""A run in an MLflow store. The one module that imports mlflow, which takes seconds."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# MLflow reads these; whoever set them otherwise is obeyed. The last one is how often a server
+# that does not answer is asked again: MLflow's own 7 take four minutes.
+for _name, _default in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}.items():
+    os.environ.setdefault(_name, _default)
+
+from mlflow import MlflowClient  # noqa: E402 - after its settings
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.utils.logging_utils import suppress_logs_in_thread  # noqa: E402
+
+from dcm_mlflow.address import artifact_folder, sqlite_file  # noqa: E402
+from dcm_mlflow.flatten import Point  # noqa: E402
+
+METRICS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let no library log to the terminal from this thread."""
+    thread = threading.get_ident()
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    connections = logging.getLogger("urllib3.connectionpool")
+    connections.addFilter(elsewhere)
+    try:
+        with suppress_logs_in_thread():
+            yield
+    finally:
+        connections.removeFilter(elsewhere)
+
+
+class Store:
+    """A new run in the store at `uri`. Every method may raise whatever MLflow raises."""
+
+    @_quiet()
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        file = sqlite_file(uri)
+        if file is None:
+            self._client = MlflowClient(tracking_uri=uri)
+        else:
+            with _alone(file.parent):
+                self._client = MlflowClient(tracking_uri=uri)
+        user = {}
+        with suppress(OSError, KeyError):  # a container's user may have no name
+            user = {"mlflow.user": getpass.getuser()}
+        source = {"mlflow.source.name": "dcm", "mlflow.source.type": "LOCAL", **user}
+        folder = artifact_folder(uri, experiment)
+        run = self._client.create_run(
+            self._experiment_id(experiment, folder), run_name=name, tags={**source, **tags}
+        )
+        self._id: str = run.info.run_id
+        settings = [Param(key, value) for key, value in params.items()]
+        for start in range(0, len(settings), PARAMS_PER_CALL):
+            self._client.log_batch(self._id, params=settings[start : start + PARAMS_PER_CALL])
+
+    def _experiment_id(self, name: str, folder: str | None) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            with suppress(MlflowException):  # another run may have made it in between
+                return str(self._client.create_experiment(name, artifact_location=folder))
+            found = self._client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            raise MlflowException(f"the experiment {name!r} is deleted there")
+        return str(found.experiment_id)
+
+    @_quiet()
+    def log(self, points: Sequence[Point]) -> None:
+        """Store metric values."""
+        metrics = [Metric(each.name, each.value, each.time, each.step) for each in points]
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self._client.log_batch(self._id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+    @_quiet()
+    def finish(
+        self,
+        points: Sequence[Point],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+        failed: bool,
+    ) -> None:
+        """Store what is final, and say that the run has ended even where that fails."""
+        try:
+            self.log(points)
+            self._client.log_batch(self._id, tags=[RunTag(*item) for item in tags.items()])
+            for path in artifacts:
+                if path.is_dir():
+                    self._client.log_artifacts(self._id, str(path), path.name)
+                elif path.exists():
+                    self._client.log_artifact(self._id, str(path))
+        finally:
+            self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make processes wait for each other: two that create one database break it."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,13 @@
+"""Objectives: joint and single."""
+
+from collections.abc import Iterable
+
+from dcm import Component, hookimpl
+
+
+@hookimpl
+def dcm_objectives() -> Iterable[Component]:
+    return [
+        Component("joint", "dcm_objectives.joint:Joint", "question and answer from one content"),
+        Component("single", "dcm_objectives.single:Single", "one mode alone, the diagnostic"),
+    ]

@@ -1,0 +1,13 @@
+"""Optimisers: adam and restarts."""
+
+from collections.abc import Iterable
+
+from dcm import Component, hookimpl
+
+
+@hookimpl
+def dcm_optimizers() -> Iterable[Component]:
+    return [
+        Component("adam", "dcm_optimizers.adam:Adam", "Adam, a learning rate chosen by K"),
+        Component("restarts", "dcm_optimizers.restarts:Restarts", "several starts per example"),
+    ]

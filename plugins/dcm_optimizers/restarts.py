@@ -1,0 +1,39 @@
+"""Restarts: several starts per example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from torch import Tensor
+
+from dcm import Optimizer, RowKey, Space, State
+from dcm_optimizers.adam import Adam
+
+
+@attrs.frozen
+class Restarts(Optimizer):
+    """Gives an example whose attempt failed another start of the wrapped optimiser.
+
+    Attributes:
+        inner: the optimiser of each attempt.
+        count: most attempts at an example.
+    """
+
+    inner: Optimizer = attrs.field(
+        factory=Adam, validator=attrs.validators.instance_of(Optimizer)
+    )
+    count: int = attrs.field(default=5, validator=attrs.validators.ge(1))
+
+    @property
+    def attempts(self) -> int:
+        return self.count * self.inner.attempts
+
+    def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
+        return self.inner.start(keys, space)
+
+    def init(self, content: Tensor) -> State:
+        return self.inner.init(content)
+
+    def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.inner.step(content, gradient, state)

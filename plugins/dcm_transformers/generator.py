@@ -1,0 +1,55 @@
+"""A Hugging Face causal language model by hub name or folder."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import attrs
+import torch
+
+from dcm.causal_lm import CausalLM, CausalLMGenerator
+
+_DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@attrs.frozen
+class Transformers(CausalLMGenerator):
+    """Any Hugging Face causal language model, dense or mixture of experts, frozen.
+
+    Attributes:
+        model: a folder with config.json, weights and tokenizer, or a name on the hub. A folder
+            that exists is never looked up on the hub.
+        dtype: what the model computes in: float32, bfloat16, float16 or float64.
+        device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
+        trust_remote_code: run Python code that comes with the model. Off unless asked.
+    """
+
+    model: str
+    dtype_name: str = attrs.field(
+        default="float32", alias="dtype", validator=attrs.validators.in_(_DTYPES)
+    )
+    device_name: str = attrs.field(default="auto", alias="device")
+    trust_remote_code: bool = False
+
+    def load(self) -> CausalLM:
+        return CausalLM.load(
+            self.model,
+            dtype=self.dtype_name,
+            device=self.device_name,
+            local=_is_path(self.model),
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    @cached_property
+    def device(self) -> torch.device:
+        return torch.device(self.lm.model.device)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+
+
+def _is_path(name: str) -> bool:
+    # Names on the hub are "name" or "owner/name"; whatever else looks like a path is one.
+    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1

@@ -1,0 +1,116 @@
+"""dcm: Dynamic Context Memory.
+
+Optimises a few continuous vectors per example so that a frozen language model generates the
+example's question under one mode and its answer under another.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dcm.baselines import Baselines as Baselines
+    from dcm.composition import AllOf as AllOf
+    from dcm.composition import AnyOf as AnyOf
+    from dcm.criterion import ConvergenceCriterion as ConvergenceCriterion
+    from dcm.criterion import Observation as Observation
+    from dcm.dataset import TaskDataset as TaskDataset
+    from dcm.serial import build as build
+    from dcm.serial import describe as describe
+    from dcm.errors import DatasetError as DatasetError
+    from dcm.errors import DcmError as DcmError
+    from dcm.errors import GeneratorError as GeneratorError
+    from dcm.errors import PluginError as PluginError
+    from dcm.errors import RunDirectoryError as RunDirectoryError
+    from dcm.errors import UsageError as UsageError
+    from dcm.evaluator import Evaluation as Evaluation
+    from dcm.evaluator import Evaluator as Evaluator
+    from dcm.example import Example as Example
+    from dcm.experiment import Experiment as Experiment
+    from dcm.generator import Generator as Generator
+    from dcm.grading import normalise as normalise
+    from dcm.grading import normalised_match as normalised_match
+    from dcm.grading import token_f1 as token_f1
+    from dcm.hooks import Component as Component
+    from dcm.hooks import hookimpl as hookimpl
+    from dcm.modes import Modes as Modes
+    from dcm.objective import Objective as Objective
+    from dcm.optimizer import Optimizer as Optimizer
+    from dcm.optimizer import RowKey as RowKey
+    from dcm.optimizer import Space as Space
+    from dcm.optimizer import State as State
+    from dcm.outcome import Outcome as Outcome
+    from dcm.outcome import Status as Status
+    from dcm.plugins import Plugins as Plugins
+    from dcm.plugins import find as find
+    from dcm.solver import solve as solve
+    from dcm.strands import Layout as Layout
+    from dcm.strands import Strands as Strands
+    from dcm.strands import StrandScores as StrandScores
+    from dcm.strands import bucket as bucket
+    from dcm.target import Target as Target
+    from dcm.tracking import TrackedRun as TrackedRun
+    from dcm.tracking import Tracker as Tracker
+
+# Where each public name is defined. Importing dcm must stay free of torch, which takes seconds.
+_HOME = {
+    "AllOf": "composition",
+    "AnyOf": "composition",
+    "Baselines": "baselines",
+    "Component": "hooks",
+    "ConvergenceCriterion": "criterion",
+    "DatasetError": "errors",
+    "DcmError": "errors",
+    "Evaluation": "evaluator",
+    "Evaluator": "evaluator",
+    "Example": "example",
+    "Experiment": "experiment",
+    "Generator": "generator",
+    "GeneratorError": "errors",
+    "Layout": "strands",
+    "Modes": "modes",
+    "Objective": "objective",
+    "Observation": "criterion",
+    "Optimizer": "optimizer",
+    "Outcome": "outcome",
+    "PluginError": "errors",
+    "Plugins": "plugins",
+    "RowKey": "optimizer",
+    "RunDirectoryError": "errors",
+    "Space": "optimizer",
+    "State": "optimizer",
+    "Status": "outcome",
+    "StrandScores": "strands",
+    "Strands": "strands",
+    "Target": "target",
+    "TaskDataset": "dataset",
+    "TrackedRun": "tracking",
+    "Tracker": "tracking",
+    "UsageError": "errors",
+    "bucket": "strands",
+    "build": "serial",
+    "describe": "serial",
+    "find": "plugins",
+    "hookimpl": "hooks",
+    "normalise": "grading",
+    "normalised_match": "grading",
+    "solve": "solver",
+    "token_f1": "grading",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605 - one list of the names is enough
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("dynamic-context-memory")
+    if name in _HOME:
+        value = getattr(import_module(f"dcm.{_HOME[name]}"), name)
+
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'dcm' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,260 @@
+"""CausalLM: any Hugging Face causal language model, frozen, behind continuous vectors.
+
+Generator plugins that load such a model derive from `CausalLMGenerator`, which is abstract, and
+say in `load` where the model comes from.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from dcm.errors import GeneratorError
+from dcm.generator import Generator
+from dcm.strands import Layout, Strands, StrandScores
+from dcm.token_scores import token_scores
+
+# Below this many lines a float32 matrix product on a CPU takes another kernel, whose last bits
+# differ, so a row would not score alone as it does in a batch (measured with MKL: 11 and fewer).
+_LEAST_LINES = 16
+
+
+def generator_loss(model: Any, target_tokens: Tensor, prompt_embeds: Tensor) -> Tensor:
+    """The loss of one target behind continuous vectors, as plainly as it can be computed.
+
+    The reference for everything faster: one sequence [prompt, target], no batch, no padding.
+
+    Args:
+        model: a Hugging Face causal language model.
+        target_tokens: [T] int64, closed by the end-of-text token.
+        prompt_embeds: [K+1, D], the mode vector and the content.
+
+    Returns:
+        [] float32, nats: the mean over the T tokens of -log p(token | prompt, tokens before),
+        differentiable in `prompt_embeds`.
+    """
+    target_embeds = model.get_input_embeddings()(target_tokens).detach()
+    sequence = torch.cat([prompt_embeds.to(target_embeds.dtype), target_embeds])[None, :-1]
+    logits = model(inputs_embeds=sequence, use_cache=False).logits[0, len(prompt_embeds) - 1 :]
+    return torch.nn.functional.cross_entropy(logits.float(), target_tokens)
+
+
+@attrs.frozen(eq=False)
+class CausalLM:
+    """A loaded model and its tokenizer. Shape letters as in `Generator`.
+
+    Attributes:
+        model: a Hugging Face causal language model, in evaluation mode, without gradients.
+        tokenizer: its tokenizer.
+    """
+
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(
+        cls, name: str, *, dtype: str, device: str, local: bool, trust_remote_code: bool = False
+    ) -> CausalLM:
+        """Load a model from a folder or, where `local` is false, from the Hugging Face hub.
+
+        Args:
+            name: folder, or name on the hub.
+            dtype: name of a torch dtype.
+            device: a torch device, or "auto" for a GPU if there is one.
+            local: never use a network.
+            trust_remote_code: run code that comes with the model.
+
+        Raises:
+            GeneratorError: there is no complete model at `name`.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        asked = f"the model {name!r} cannot be loaded"
+        if local and not Path(name).is_dir():
+            raise GeneratorError(asked, "There is no such folder", "Check the path")
+        bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                name, dtype=getattr(torch, dtype), output_loading_info=True, **options
+            )
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        except Exception as error:  # noqa: BLE001 - the library raises many kinds
+            there = " ".join(str(error).split()) or type(error).__name__
+            do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
+            raise GeneratorError(asked, there, do) from error
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+        if report["missing_keys"]:
+            missing = ", ".join(sorted(report["missing_keys"])[:3])
+            there = f"Its weights lack {len(report['missing_keys'])} tensors ({missing}, ...)"
+            raise GeneratorError(asked, there, "Give a complete model")
+        if tokenizer.eos_token_id is None:
+            raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(model.to(device).eval().requires_grad_(False), tokenizer)
+
+    @property
+    def end(self) -> int:
+        """Id of the end-of-text token."""
+        return int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def embedding_scale(self) -> float:
+        """Standard deviation of the input embedding matrix."""
+        table = self.model.get_input_embeddings().weight
+        # Part by part: a float32 copy of a large vocabulary is gigabytes.
+        parts = [part.double() for part in table.split(4096)]
+        count = table.numel()
+        mean = sum(float(part.sum()) for part in parts) / count
+        return float((sum(float((part - mean).square().sum()) for part in parts) / count) ** 0.5)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`, closed by the end-of-text token."""
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return (*ids, self.end)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of token ids, up to and without the first end-of-text token."""
+        kept = list(ids)
+        if self.end in kept:
+            kept = kept[: kept.index(self.end)]
+        text = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings of `ids` [...] int64: [..., D] float32."""
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded.detach().float()
+
+    def score(self, content: Tensor, strands: Strands) -> StrandScores:
+        """Score J strands behind `content` [R, K, D], teacher-forced; see `Generator.score`.
+
+        Padding stands right of each target, so causal attention needs no mask, and logits are
+        computed at target positions only.
+        """
+        count, device = len(strands), content.device
+        nll = torch.zeros(count, device=device)
+        margin = torch.empty(count, device=device)
+        for group in strands.groups:
+            prompt = prompts(
+                content.index_select(0, strands.row.index_select(0, group.index)),
+                strands.lead.index_select(0, group.index),
+                strands.layout,
+            )
+            lines, padded = group.ids.shape
+            copies = -(-_LEAST_LINES // (lines * padded))
+            ids = group.ids.repeat(copies, 1)
+            tokens = token_scores(self._logits(prompt.repeat(copies, 1, 1), ids), ids)
+            token_nll = tokens.nll[:lines].masked_fill(~group.mask, 0.0)
+            token_margin = tokens.margin[:lines].masked_fill(~group.mask, float("inf"))
+            nll = nll.index_copy(0, group.index, token_nll.sum(1) / group.lengths)
+            margin.index_copy_(0, group.index, token_margin.amin(1))
+        return StrandScores(nll, margin > 0, margin)
+
+    def _logits(self, prompt: Tensor, ids: Tensor) -> Tensor:
+        """[n, T, V]: what the model says at each target position, given the tokens before."""
+        model = self.model
+        before = model.get_input_embeddings()(ids[:, :-1]).detach()
+        sequence = torch.cat([prompt.to(before.dtype), before], dim=1)
+        logits: Tensor = model(
+            inputs_embeds=sequence, use_cache=False, logits_to_keep=ids.shape[1]
+        ).logits
+        return logits
+
+    @torch.no_grad()
+    def decode(
+        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+    ) -> list[str]:
+        """Generate greedily behind N prompts; see `Generator.decode`."""
+        if not len(content):
+            return []
+        embedding = self.model.get_input_embeddings()
+        prompt = prompts(content, lead, layout).to(embedding.weight.dtype)
+        out = self.model(inputs_embeds=prompt, use_cache=True, logits_to_keep=1)
+        chosen = [out.logits[:, -1].argmax(-1)]
+        ended = chosen[0] == self.end
+        while len(chosen) < max_new_tokens and not bool(ended.all()):
+            step = embedding(chosen[-1])[:, None]
+            out = self.model(inputs_embeds=step, past_key_values=out.past_key_values, use_cache=True)
+            chosen.append(out.logits[:, -1].argmax(-1))
+            ended |= chosen[-1] == self.end
+        return [self.text(ids) for ids in torch.stack(chosen, 1).tolist()]
+
+
+def prompts(content: Tensor, lead: Tensor, layout: Layout) -> Tensor:
+    """[N, K+1, D]: contents [N, K, D] with their mode vectors [N, D] before or behind them."""
+    parts = (lead[:, None], content) if layout == "prefix" else (content, lead[:, None])
+    return torch.cat(parts, dim=1)
+
+
+class CausalLMGenerator(Generator):
+    """A generator that delegates to a `CausalLM`, loaded at first use."""
+
+    @abstractmethod
+    def load(self) -> CausalLM:
+        """Load the model."""
+
+    @cached_property
+    def lm(self) -> CausalLM:
+        """The loaded model."""
+        return self.load()
+
+    @property
+    def width(self) -> int:
+        return int(self.lm.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.lm.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_length(self) -> int:
+        return int(self.lm.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def embedding_scale(self) -> float:
+        return self.lm.embedding_scale
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        begin = self.lm.tokenizer.bos_token_id
+        return () if begin is None else (int(begin),)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return self.lm.encode(text)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.lm.text(ids)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.lm.embed(ids)
+
+    def score(self, content: Tensor, strands: Strands) -> StrandScores:
+        positions = content.shape[1] + 1 + max(map(len, strands.ids), default=0)
+        if positions > self.context_length:
+            raise GeneratorError(
+                f"prompt and target take {positions} positions",
+                f"The model takes {self.context_length}",
+                "Use fewer slots or a shorter text",
+            )
+        return self.lm.score(content, strands)
+
+    def decode(
+        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+    ) -> list[str]:
+        room = self.context_length - content.shape[1] - 1
+        return self.lm.decode(content, lead, min(max_new_tokens, room), layout)

@@ -1,0 +1,90 @@
+"""ConvergenceCriterion: when a row is done."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dcm.optimizer import State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@attrs.frozen(eq=False)
+class Observation:
+    """What is measured of R rows and their J strands at one step.
+
+    Attributes:
+        loss: [R] float32, the objective's loss.
+        row: [J] int64, the row of each strand.
+        nll: [J] float32, nats.
+        strand_exact: [J] bool.
+        strand_margin: [J] float32, logits.
+        step: [R] int64, how many times the row has been measured, this time included.
+        random: [J] float32, the strand's baseline loss under random contents; NaN if unmeasured.
+        full_context: [J] float32, the strand's baseline loss after plain text; NaN if unmeasured.
+        logit_noise: how far a logit may differ between scoring and decoding.
+    """
+
+    loss: Tensor
+    row: Tensor
+    nll: Tensor
+    strand_exact: Tensor
+    strand_margin: Tensor
+    step: Tensor
+    random: Tensor
+    full_context: Tensor
+    logit_noise: float
+
+    def every(self, flag: Tensor) -> Tensor:
+        """[R] bool: whether `flag` [J] holds for every strand of the row."""
+        return self.least(flag.float()) > 0.5
+
+    def least(self, value: Tensor) -> Tensor:
+        """[R] float32: the smallest `value` [J] over the row's strands."""
+        start = value.new_full(self.loss.shape, float("inf"))
+        return start.scatter_reduce(0, self.row, value, "amin")
+
+    @cached_property
+    def exact(self) -> Tensor:
+        """[R] bool: every token of every target is the argmax."""
+        return self.every(self.strand_exact)
+
+    @cached_property
+    def margin(self) -> Tensor:
+        """[R] float32: smallest margin over the row's targets, in logits."""
+        return self.least(self.strand_margin)
+
+
+class ConvergenceCriterion(ABC):
+    """Says which rows are done. It knows no step budget: that is the solver's."""
+
+    @property
+    def needs_baselines(self) -> bool:
+        """Whether `update` reads `Observation.random` or `Observation.full_context`."""
+        return False
+
+    @abstractmethod
+    def init(self, rows: int, device: object = None) -> State:
+        """The state of `rows` fresh rows; every tensor has the row as first axis."""
+
+    @abstractmethod
+    def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
+        """New state, and [R] bool on the observation's device: which rows are done.
+
+        Row r of both depends on row r of the arguments alone.
+        """
+
+    def __or__(self, other: ConvergenceCriterion) -> ConvergenceCriterion:
+        from dcm.composition import AnyOf
+
+        return AnyOf((self, other))
+
+    def __and__(self, other: ConvergenceCriterion) -> ConvergenceCriterion:
+        from dcm.composition import AllOf
+
+        return AllOf((self, other))

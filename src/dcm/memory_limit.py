@@ -1,0 +1,39 @@
+"""Going on with smaller batches when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator and some CUDA libraries raise a plain RuntimeError.
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in str(error) or "CUDA out of memory" in str(error)
+    )
+
+
+def in_parts(function: Callable[[Sequence[T]], list[U]], items: Sequence[T]) -> list[U]:
+    """`function(items)`, in halves, and halves of those, where memory does not hold them all."""
+    try:
+        return function(items)
+    except Exception as error:
+        if not is_out_of_memory(error) or len(items) < 2:
+            raise
+    free_cached_memory()
+    middle = len(items) // 2
+    return in_parts(function, items[:middle]) + in_parts(function, items[middle:])
+
+
+def free_cached_memory() -> None:
+    """Give memory that torch keeps for later back to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

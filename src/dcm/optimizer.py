@@ -1,0 +1,78 @@
+"""Optimizer: where a row's content starts and how a gradient moves it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@attrs.frozen
+class RowKey:
+    """Names one attempt at one example; all randomness of the row comes from it."""
+
+    seed: int
+    example_id: str
+    attempt: int
+
+    def random(self, purpose: str = "start") -> torch.Generator:
+        """A CPU random generator that depends on this key and `purpose` alone."""
+        import torch
+
+        text = f"{self.seed}\0{self.example_id}\0{self.attempt}\0{purpose}"
+        number = int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
+        return torch.Generator().manual_seed(number)
+
+
+@attrs.frozen
+class Space:
+    """The space a content lives in.
+
+    Attributes:
+        slots: K.
+        width: D.
+        scale: standard deviation of the model's input embeddings.
+        device: where contents live; they are float32.
+    """
+
+    slots: int
+    width: int
+    scale: float
+    device: torch.device
+
+
+State = Any
+"""What an optimiser or criterion remembers: a tensor, or a NamedTuple, tuple, list or dict of
+states. Every tensor has the row as its first axis, so that rows can be taken out and put in."""
+
+
+class Optimizer(ABC):
+    """Moves R contents at once, each by its own gradient alone. R rows, K slots, D width."""
+
+    @property
+    def attempts(self) -> int:
+        """How many starts an example gets before it is given up."""
+        return 1
+
+    @abstractmethod
+    def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
+        """Start contents [R, K, D] float32 on `space.device`, row r from `keys[r]` alone."""
+
+    @abstractmethod
+    def init(self, content: Tensor) -> State:
+        """The state of R fresh rows at `content` [R, K, D]; every tensor has R as first axis."""
+
+    @abstractmethod
+    def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: new content [R, K, D] and state, from content and gradient [R, K, D].
+
+        Row r of the result depends on row r of the arguments alone. The arguments are not
+        modified.
+        """

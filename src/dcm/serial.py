@@ -1,0 +1,128 @@
+"""describe and build: the one serial form of components, as JSON values.
+
+A component is written `{kind, name, distribution, version, params}`; its params are its attrs
+fields, in which components nest. `build(describe(component)) == component`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dcm.errors import DcmError, PluginError, UsageError, did_you_mean
+from dcm.plugins import Plugins, Registered, installed
+
+Description = dict[str, Any]
+
+
+def describe(component: Any, plugins: Plugins | None = None) -> Description:
+    """The serial form of a component.
+
+    Raises:
+        PluginError: no plugin registers its class.
+        TypeError: a field holds what JSON cannot.
+    """
+    registered = _registered(component, plugins or installed())
+    params = {
+        field.alias: _to_json(getattr(component, field.name), field.name, plugins)
+        for field in attrs.fields(type(component))
+        if field.init
+    }
+    return {
+        "kind": registered.kind,
+        "name": registered.name,
+        "distribution": registered.distribution,
+        "version": registered.version,
+        "params": params,
+    }
+
+
+def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any:
+    """The component that a serial form describes.
+
+    Only `kind` and `name` are needed; `distribution` chooses among several providers, and
+    params that are not given keep their defaults.
+
+    Raises:
+        UsageError: an unknown kind, name or param, or a param with a wrong value.
+        PluginError: the component's class cannot be imported.
+    """
+    plugins = plugins or installed()
+    unknown = set(description) - {"kind", "name", "distribution", "version", "params"}
+    if unknown or not {"kind", "name"} <= set(description):
+        there = f"It has the keys {', '.join(map(repr, description))}"
+        raise UsageError("a component needs kind and name, and may have params", there)
+    kind, name = description["kind"], description["name"]
+    distribution = description.get("distribution")
+    if distribution and "/" not in name:
+        name = f"{distribution}/{name}"
+    cls = plugins.find(kind, name)
+    params = {
+        key: _from_json(value, plugins) for key, value in description.get("params", {}).items()
+    }
+    known = field_names(cls)
+    for key in params:
+        if key not in known:
+            raise UsageError(
+                f"{kind} {description['name']!r} has no field {key!r}",
+                "" if known else "It has no fields",
+                did_you_mean(key, known) if known else "",
+            )
+    try:
+        return cls(**params)
+    except DcmError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{kind} {description['name']!r} cannot be built", _reason(error)) from error
+
+
+def field_names(cls: type) -> list[str]:
+    """The names of a component class's fields, as `build` takes them."""
+    return [field.alias for field in attrs.fields(cls) if field.init] if attrs.has(cls) else []
+
+
+def is_description(value: Any) -> bool:
+    """Whether a JSON value is a component's serial form."""
+    return isinstance(value, Mapping) and {"kind", "name"} <= set(value)
+
+
+def _registered(component: Any, plugins: Plugins) -> Registered:
+    found = plugins.of(component)
+    if found is None:
+        cls = type(component)
+        raise PluginError(
+            f"{cls.__module__}.{cls.__qualname__} cannot be described",
+            "No plugin registers it",
+            "Announce it in the entry-point group 'dcm', or run it from Python without a directory",
+        )
+    return found
+
+
+def _to_json(value: Any, field: str, plugins: Plugins | None) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple | frozenset | set):
+        return [_to_json(item, field, plugins) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(item, field, plugins) for key, item in value.items()}
+    if attrs.has(type(value)):
+        return describe(value, plugins)
+    raise TypeError(f"field {field!r} holds {type(value).__name__}, which has no serial form")
+
+
+def _from_json(value: Any, plugins: Plugins) -> Any:
+    if is_description(value):
+        return build(value, plugins)
+    if isinstance(value, list):
+        return tuple(_from_json(item, plugins) for item in value)
+    return value
+
+
+def _reason(error: Exception) -> str:
+    # attrs validators raise with (message, attribute, ...): the message is what a reader needs.
+    return str(error.args[0]) if error.args else type(error).__name__

@@ -1,0 +1,145 @@
+"""Item: an example made ready for a generator, and Row: one attempt at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dcm.example import Example
+from dcm.generator import Generator
+from dcm.objective import Objective
+from dcm.optimizer import RowKey, State
+from dcm.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dcm.baselines import Measured
+
+
+@attrs.define(eq=False)
+class Item:
+    """An example, its targets as token ids, and what its attempts have come to.
+
+    Attributes:
+        example: the example.
+        targets: what its content has to generate.
+        ids: the targets' token ids, each closed by the end-of-text token.
+        baselines: baseline losses of the targets, if they were measured.
+        attempts: attempts begun.
+        row_steps: measurements made in all attempts.
+        kept: the best attempt that has ended.
+    """
+
+    example: Example
+    targets: tuple[Target, ...]
+    ids: tuple[tuple[int, ...], ...]
+    baselines: Measured | None = None
+    attempts: int = 0
+    row_steps: int = 0
+    kept: Ended | None = None
+
+    @classmethod
+    def of(cls, example: Example, objective: Objective, generator: Generator) -> Item:
+        """Make an example ready."""
+        targets = objective.targets(example)
+        return cls(example, targets, tuple(generator.encode(target.text) for target in targets))
+
+    def reason_not_to_fit(self, slots: int, context_length: int) -> str:
+        """Why prompt and targets do not fit into the model's context; empty if they do."""
+        for target, ids in zip(self.targets, self.ids, strict=True):
+            positions = slots + 1 + len(ids)
+            if positions > context_length:
+                return (
+                    f"the {target.mode} has {len(ids)} tokens and needs {positions} positions "
+                    f"with its {slots} slots and the mode, the model has {context_length}"
+                )
+        return ""
+
+
+@attrs.define(eq=False)
+class Row:
+    """One attempt at an item, while it waits for a lane.
+
+    Attributes:
+        item: the item.
+        key: names the attempt.
+        step: how many times it has been measured.
+        demand: the margin that it must reach before it is done, whatever the criterion says;
+            raised when its content failed certification.
+        parked: where it goes on; None for a row that has not begun.
+    """
+
+    item: Item
+    key: RowKey
+    step: int = 0
+    demand: float = float("-inf")
+    parked: Parked | None = None
+    curve: list[tuple[int, tuple[float, ...]]] = attrs.field(factory=list)
+
+
+@attrs.frozen(eq=False)
+class Parked:
+    """A row's tensors, without the row axis, and the best of it so far."""
+
+    content: Tensor
+    optimizer: State
+    criterion: State
+    best: Best
+
+
+@attrs.frozen(eq=False)
+class Best:
+    """The best content measured in a row. Tensors stay on the device.
+
+    Attributes:
+        content: [K, D] float32.
+        rank: what is compared, higher is better; -inf before anything finite was measured.
+        step: when it was measured.
+        losses: nats, a number a target.
+        margin: smallest margin over the targets, in logits; positive where all are exact.
+    """
+
+    content: Tensor
+    rank: float
+    step: int
+    losses: tuple[float, ...]
+    margin: float
+
+    @property
+    def exact(self) -> bool:
+        """Every token of every target is the argmax."""
+        return self.margin > 0
+
+
+@attrs.frozen(eq=False)
+class Ended:
+    """An attempt that ended.
+
+    Attributes:
+        row: the row.
+        converged: the criterion said done.
+        finite: it did not end by a loss or gradient that is not finite.
+        best: what is kept of it.
+    """
+
+    row: Row
+    converged: bool
+    finite: bool
+    best: Best
+
+    def better_than(self, other: Ended | None) -> bool:
+        """Whether this attempt is worth more than another."""
+        if other is None:
+            return True
+        return (self.converged, self.best.rank) > (other.converged, other.best.rank)
+
+
+def losses_by_mode(item: Item, losses: tuple[float, ...]) -> Mapping[str, float]:
+    """mode -> nats, the mean over the mode's targets."""
+    found: dict[str, list[float]] = {}
+    for target, loss in zip(item.targets, losses, strict=True):
+        found.setdefault(target.mode, []).append(loss)
+    return {mode: sum(values) / len(values) for mode, values in found.items()}

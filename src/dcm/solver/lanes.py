@@ -1,0 +1,336 @@
+"""Lanes: the rows that are being optimised now, as one batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import attrs
+import torch
+from torch import Tensor
+
+from dcm.criterion import ConvergenceCriterion, Observation
+from dcm.generator import Generator
+from dcm.modes import Modes
+from dcm.objective import Objective
+from dcm.optimizer import Optimizer, Space, State
+from dcm.solver.item import Best, Ended, Parked, Row
+from dcm.solver.state import join, one, stack, take
+from dcm.strands import Strands, StrandScores
+
+# Added to the margin of an exact content, so that it ranks above all that are not exact.
+_EXACT = 1000.0
+
+
+@attrs.frozen(eq=False)
+class Setup:
+    """What all rows of a solve share."""
+
+    generator: Generator
+    objective: Objective
+    optimizer: Optimizer
+    criterion: ConvergenceCriterion
+    modes: Modes
+    slots: int
+    max_steps: int
+
+    @property
+    def space(self) -> Space:
+        generator = self.generator
+        scale = generator.embedding_scale
+        return Space(self.slots, generator.width, scale, generator.device)
+
+
+@attrs.frozen(eq=False)
+class _Batch:
+    """The tensors of R rows with J strands; every one but the strands' has R as first axis."""
+
+    content: Tensor
+    optimizer: State
+    criterion: State
+    best_content: Tensor
+    best_rank: Tensor
+    best_step: Tensor
+    best_nll: Tensor  # [J]
+    best_margin: Tensor
+    step: Tensor
+    demand: Tensor
+
+    def rows(self, rows: Tensor, strands: Tensor) -> _Batch:
+        """Some of the rows, and their strands."""
+        kept = {
+            field.name: take(getattr(self, field.name), rows)
+            for field in attrs.fields(_Batch)
+            if field.name != "best_nll"
+        }
+        return _Batch(**kept, best_nll=self.best_nll.index_select(0, strands))
+
+    def join(self, other: _Batch) -> _Batch:
+        """These rows and then those of another batch."""
+        return _Batch(
+            **{
+                field.name: join(getattr(self, field.name), getattr(other, field.name))
+                for field in attrs.fields(_Batch)
+            }
+        )
+
+
+class Lanes:
+    """A batch of rows that steps as one and whose rows come and go one by one."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.rows: list[Row] = []
+        self._batch: _Batch | None = None
+        self._strands: Strands | None = None
+        self._random = self._full_context = torch.empty(0)
+        self._first: list[int] = [0]
+        self._marks = _curve_marks(setup.max_steps)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def admit(self, rows: Sequence[Row]) -> None:
+        """Put rows into free lanes."""
+        if not rows:
+            return
+        fresh = [row for row in rows if row.parked is None]
+        parked = [row for row in rows if row.parked is not None]
+        for group, batch in ((fresh, self._start), (parked, self._resume)):
+            if group:
+                new = batch(group)
+                self._batch = new if self._batch is None else self._batch.join(new)
+                self.rows.extend(group)
+        self._changed()
+
+    def step(self) -> list[Ended]:
+        """Measure every row once, take out those that end, and move the others one step.
+
+        Raises:
+            torch.OutOfMemoryError: nothing has changed, fewer rows may succeed.
+        """
+        setup, batch = self.setup, self._batch
+        assert batch is not None, "there are no rows"
+        strands = self._strands = self._strands or self._lay_out()
+        content = batch.content.detach().requires_grad_()
+        scores = setup.generator.score(content, strands)
+        loss = setup.objective.loss(scores.nll, strands)
+        penalty = setup.objective.penalty(content)
+        if penalty is not None:
+            loss = loss + penalty
+        # The sum, not the mean: a row's gradient must not depend on how many there are.
+        (gradient,) = torch.autograd.grad(loss.sum(), content)
+        with torch.no_grad():
+            return self._advance(batch, strands, gradient, loss.detach(), scores)
+
+    def _advance(
+        self,
+        batch: _Batch,
+        strands: Strands,
+        gradient: Tensor,
+        loss: Tensor,
+        scores: StrandScores,
+    ) -> list[Ended]:
+        setup, nll = self.setup, scores.nll.detach()
+        step = batch.step + 1
+        seen = Observation(
+            loss=loss,
+            row=strands.row,
+            nll=nll,
+            strand_exact=scores.exact,
+            strand_margin=scores.margin,
+            step=step,
+            random=self._random,
+            full_context=self._full_context,
+            logit_noise=setup.generator.logit_noise,
+        )
+        criterion, done = setup.criterion.update(batch.criterion, seen)
+        finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
+        # Only rows whose content failed certification have a demand.
+        met = batch.demand.isneginf() | (seen.exact & (seen.margin >= batch.demand))
+        done = done & met & loss.isfinite()
+        rank = torch.where(seen.exact, _EXACT + seen.margin, -loss)
+        better = (rank > batch.best_rank) | done
+        batch = attrs.evolve(
+            batch,
+            criterion=criterion,
+            step=step,
+            best_content=torch.where(better[:, None, None], batch.content, batch.best_content),
+            best_rank=torch.where(better, rank, batch.best_rank),
+            best_step=torch.where(better, step, batch.best_step),
+            best_nll=torch.where(better[strands.row], nll, batch.best_nll),
+            best_margin=torch.where(better, seen.margin, batch.best_margin),
+        )
+        # The one transfer of the step.
+        read = torch.cat([done.float(), finite.float(), nll]).tolist()
+        count = len(self.rows)
+        return self._end_and_move(
+            batch, gradient, read[:count], read[count : 2 * count], read[2 * count :]
+        )
+
+    def _end_and_move(
+        self,
+        batch: _Batch,
+        gradient: Tensor,
+        done: list[float],
+        finite: list[float],
+        nll: list[float],
+    ) -> list[Ended]:
+        leaving, staying = [], []
+        for place, row in enumerate(self.rows):
+            row.step += 1
+            row.item.row_steps += 1
+            over = bool(done[place]) or not finite[place] or row.step >= self.setup.max_steps
+            (leaving if over else staying).append(place)
+            if over or self._marks[row.step]:
+                row.curve.append((row.step, tuple(nll[self._first[place] : self._first[place + 1]])))
+        self._batch = batch
+        ended = self._take(leaving)
+        result = [
+            Ended(row, bool(done[place]), bool(finite[place]), best)
+            for place, (row, best) in zip(leaving, ended, strict=True)
+        ]
+        if leaving:
+            self._keep(staying)
+            gradient = gradient[torch.tensor(staying, dtype=torch.int64, device=gradient.device)]
+        if self._batch is not None:
+            content, state = self.setup.optimizer.step(
+                self._batch.content, gradient, self._batch.optimizer
+            )
+            self._batch = attrs.evolve(self._batch, content=content, optimizer=state)
+        return result
+
+    def give_back(self, count: int) -> list[Row]:
+        """Take the last `count` rows out, parked, to go on later as if nothing had happened."""
+        places = list(range(len(self.rows) - count, len(self.rows)))
+        rows = [row for row, _ in self._take(places)]
+        self._keep(list(range(len(self.rows) - count)))
+        return rows
+
+    def _take(self, places: list[int]) -> list[tuple[Row, Best]]:
+        """Park the rows at `places`; each with the best of it."""
+        if not places or self._batch is None:
+            return []
+        batch = self._batch
+        index = torch.tensor(places, device=batch.content.device)
+        read = torch.stack([batch.best_rank, batch.best_margin, batch.best_step.float()], 1)
+        ranks = read.index_select(0, index).tolist()
+        losses = batch.best_nll.tolist()
+        taken = []
+        for place, (rank, margin, step) in zip(places, ranks, strict=True):
+            row = self.rows[place]
+            best = Best(
+                batch.best_content[place].clone(),
+                rank,
+                int(step),
+                tuple(losses[self._first[place] : self._first[place + 1]]),
+                margin,
+            )
+            row.parked = Parked(
+                batch.content[place].clone(),
+                one(batch.optimizer, place),
+                one(batch.criterion, place),
+                best,
+            )
+            taken.append((row, best))
+        return taken
+
+    def _keep(self, places: list[int]) -> None:
+        """Keep only the rows at `places`."""
+        if not places or self._batch is None:
+            self.rows, self._batch = [], None
+            return
+        device = self._batch.content.device
+        strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
+        self._batch = self._batch.rows(
+            torch.tensor(places, device=device), torch.tensor(strands, device=device)
+        )
+        self.rows = [self.rows[place] for place in places]
+        self._changed()
+
+    def _start(self, rows: list[Row]) -> _Batch:
+        content = self.setup.optimizer.start([row.key for row in rows], self.setup.space)
+        nothing = [
+            Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
+            for row, each in zip(rows, content, strict=True)
+        ]
+        optimizer = self.setup.optimizer.init(content)
+        criterion = self.setup.criterion.init(len(rows), content.device)
+        return self._assemble(rows, content, optimizer, criterion, nothing)
+
+    def _resume(self, rows: list[Row]) -> _Batch:
+        parked = [row.parked for row in rows if row.parked is not None]
+        return self._assemble(
+            rows,
+            torch.stack([each.content for each in parked]),
+            stack([each.optimizer for each in parked]),
+            stack([each.criterion for each in parked]),
+            [each.best for each in parked],
+        )
+
+    def _assemble(
+        self,
+        rows: list[Row],
+        content: Tensor,
+        optimizer: State,
+        criterion: State,
+        best: list[Best],
+    ) -> _Batch:
+        device = content.device
+        for row in rows:
+            row.parked = None
+        return _Batch(
+            content=content,
+            optimizer=optimizer,
+            criterion=criterion,
+            best_content=torch.stack([each.content for each in best]),
+            best_rank=torch.tensor([each.rank for each in best], device=device),
+            best_step=torch.tensor([each.step for each in best], device=device),
+            best_nll=torch.tensor([loss for each in best for loss in each.losses], device=device),
+            best_margin=torch.tensor([each.margin for each in best], device=device),
+            step=torch.tensor([row.step for row in rows], device=device),
+            demand=torch.tensor([row.demand for row in rows], device=device),
+        )
+
+    def _changed(self) -> None:
+        """Other rows are here now."""
+        self._strands = None
+        self._first = [0, *accumulate(len(row.item.ids) for row in self.rows)]
+
+    def _lay_out(self) -> Strands:
+        """The strands of the rows that are here now, and their baselines."""
+        setup, device = self.setup, self.setup.generator.device
+        items = [row.item for row in self.rows]
+        targets = [target for item in items for target in item.targets]
+        owner = [place for place, item in enumerate(items) for _ in item.targets]
+        self._random = self._baseline("random")
+        self._full_context = self._baseline("full_context")
+        return Strands(
+            row=torch.tensor(owner, device=device),
+            lead=setup.modes.vectors([target.mode for target in targets]),
+            ids=[ids for item in items for ids in item.ids],
+            weight=torch.tensor([target.weight for target in targets], device=device),
+            rows=len(items),
+            layout=setup.modes.layout,
+        )
+
+    def _baseline(self, kind: str) -> Tensor:
+        """[J] the mean baseline loss of each strand; NaN where it was not measured."""
+        values: list[float] = []
+        for row in self.rows:
+            measured = row.item.baselines
+            if measured is None:
+                values.extend([math.nan] * len(row.item.ids))
+            else:
+                values.extend(sum(draws) / len(draws) for draws in measured[kind])
+        return torch.tensor(values, device=self.setup.generator.device)
+
+
+def _curve_marks(max_steps: int) -> list[bool]:
+    """Which steps a curve keeps: the first 16, and then each 5 % later than the last."""
+    marks, last = [False] * (max_steps + 1), 0
+    for step in range(1, max_steps + 1):
+        if step <= 16 or step >= last * 1.05:
+            marks[step], last = True, step
+    return marks

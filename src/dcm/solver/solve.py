@@ -1,0 +1,289 @@
+"""solve: optimise the contents of many examples, as a queue of rows over lanes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import attrs
+import torch
+
+from dcm.baselines import Baselines, by_mode
+from dcm.criterion import ConvergenceCriterion
+from dcm.errors import GeneratorError, UsageError
+from dcm.example import Example
+from dcm.generator import Generator
+from dcm.memory_limit import free_cached_memory, is_out_of_memory
+from dcm.modes import Modes
+from dcm.objective import Objective
+from dcm.optimizer import Optimizer, RowKey
+from dcm.outcome import Outcome, Status
+from dcm.plugins import find
+from dcm.solver.item import Ended, Item, Row, losses_by_mode
+from dcm.solver.lanes import Lanes, Setup
+
+Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
+"""Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
+
+CPU_LANES = 32
+GPU_LANES = 256
+
+
+@attrs.define
+class Stats:
+    """What a solve has done so far.
+
+    Attributes:
+        lanes: how many rows may be optimised at once.
+        active: how many are.
+        examples: examples taken from the source.
+        finished: outcomes given out.
+        exact: how many of them are exact.
+        certified: how many of them are certified.
+        row_steps: measurements computed.
+        useful_row_steps: those of rows that had not ended.
+    """
+
+    lanes: int = 0
+    active: int = 0
+    examples: int = 0
+    finished: int = 0
+    exact: int = 0
+    certified: int = 0
+    row_steps: int = 0
+    useful_row_steps: int = 0
+
+
+def solve(
+    generator: Generator,
+    examples: Iterable[Example],
+    *,
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    criterion: ConvergenceCriterion | None = None,
+    slots: int = 32,
+    max_steps: int = 500,
+    seed: int = 0,
+    lanes: int | None = None,
+    modes: Modes | None = None,
+    baselines: Baselines | None = None,
+    verify: Verify | None = None,
+    stats: Stats | None = None,
+    on_step: Callable[[Stats], None] | None = None,
+) -> Iterator[Outcome]:
+    """Optimise one content per example and give the outcomes in the order in which they finish.
+
+    Rows, attempts at examples, wait in a queue for one of a fixed number of lanes. All rows in
+    lanes are measured and moved as one batch; a row that ends leaves its lane to the next at
+    once. A row's result depends on the row alone, whatever runs beside it. Examples are taken
+    from their source as lanes become free, so memory stays flat.
+
+    Args:
+        generator: the frozen model.
+        examples: where examples come from; their ids name their random starts.
+        objective: which targets, and how their losses combine. Default `joint`.
+        optimizer: start, step and number of attempts. Default `restarts` of `adam`.
+        criterion: when a row is done. Default `exact`.
+        slots: K, content vectors per example.
+        max_steps: most measurements of a row in one attempt.
+        seed: seed of all randomness, together with example id and attempt.
+        lanes: most rows at once; None chooses, and fewer are used when memory runs out.
+        modes: mode vectors; default `Modes(generator)`.
+        baselines: measures baseline losses first; needed by criteria that compare with them.
+        verify: certifies contents before their outcomes are given out. A row that was exact and
+            fails goes on with twice the margin while it has steps left.
+        stats: updated as the solve goes on.
+        on_step: called with the stats after every step.
+
+    Yields:
+        One outcome per example.
+
+    Raises:
+        UsageError: an argument is out of range, or the criterion needs baselines.
+        GeneratorError: not even one row fits into memory.
+    """
+    for name, value in (("slots", slots), ("max_steps", max_steps), ("lanes", lanes)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} = {value} was asked for", "", f"{name} must be at least 1")
+    criterion = criterion or find("criterion", "exact")()
+    if criterion.needs_baselines and baselines is None:
+        asked = f"the criterion {type(criterion).__name__} compares with baseline losses"
+        raise UsageError(asked, "No baselines are measured", "Pass baselines=Baselines()")
+    setup = Setup(
+        generator=generator,
+        objective=objective or find("objective", "joint")(),
+        optimizer=optimizer or find("optimizer", "restarts")(),
+        criterion=criterion,
+        modes=modes or Modes(generator),
+        slots=slots,
+        max_steps=max_steps,
+    )
+    stats = stats if stats is not None else Stats()
+    stats.lanes = lanes or (GPU_LANES if generator.device.type == "cuda" else CPU_LANES)
+    return _Run(setup, examples, seed, baselines, verify, stats, on_step).outcomes()
+
+
+class _Run:
+    """One call of `solve`."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        examples: Iterable[Example],
+        seed: int,
+        baselines: Baselines | None,
+        verify: Verify | None,
+        stats: Stats,
+        on_step: Callable[[Stats], None] | None,
+    ) -> None:
+        self.setup = setup
+        self.source = iter(examples)
+        self.seed = seed
+        self.baselines = baselines
+        self.verify = verify
+        self.stats = stats
+        self.on_step = on_step
+        self.lanes = Lanes(setup)
+        self.waiting: deque[Row] = deque()
+        self.unverified: list[Ended] = []
+        self.failed: list[Outcome] = []
+
+    def outcomes(self) -> Iterator[Outcome]:
+        while True:
+            self._fill()
+            yield from self._finished(self.failed)
+            self.failed = []
+            if len(self.lanes):
+                for ended in self._step():
+                    self._sort(ended)
+            # Certify many at once, and at the latest when nothing else is left to do.
+            if self.unverified and (
+                len(self.unverified) >= max(4, 3 * self.stats.lanes // 4) or not len(self.lanes)
+            ):
+                yield from self._finished(self._certify())
+            if not (len(self.lanes) or self.waiting or self.unverified or self._take_examples()):
+                yield from self._finished(self.failed)
+                return
+
+    def _finished(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            self.stats.finished += 1
+            self.stats.exact += outcome.exact
+            self.stats.certified += outcome.certified is True
+            yield outcome
+
+    def _fill(self) -> None:
+        """Let waiting rows take the free lanes."""
+        free = self.stats.lanes - len(self.lanes)
+        if free > 0 and len(self.waiting) < free:
+            self._take_examples()
+        self.lanes.admit([self.waiting.popleft() for _ in range(min(free, len(self.waiting)))])
+        self.stats.active = len(self.lanes)
+
+    def _take_examples(self) -> bool:
+        """Make the next examples ready, as many as there are lanes; False if there are none."""
+        setup = self.setup
+        examples = list(islice(self.source, self.stats.lanes))
+        self.stats.examples += len(examples)
+        items = []
+        for example in examples:
+            item = Item.of(example, setup.objective, setup.generator)
+            reason = item.reason_not_to_fit(setup.slots, setup.generator.context_length)
+            if reason:
+                self.failed.append(Outcome(example, Status.FAILED, reason=reason))
+            else:
+                items.append(item)
+        if self.baselines is not None and items:
+            measured = self.baselines.measure(
+                setup.generator, items, setup.slots, setup.modes, self.seed
+            )
+            for item, losses in zip(items, measured, strict=True):
+                item.baselines = losses
+        self.waiting.extend(self._attempt(item) for item in items)
+        return bool(examples)
+
+    def _attempt(self, item: Item) -> Row:
+        """The item's next attempt."""
+        item.attempts += 1
+        return Row(item, RowKey(self.seed, item.example.id, item.attempts - 1))
+
+    def _step(self) -> list[Ended]:
+        """One step of all lanes, with as many of them as memory holds."""
+        while True:
+            count = len(self.lanes)
+            try:
+                ended = self.lanes.step()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if count == 1:
+                    asked = "one row alone does not fit into memory"
+                    do = "Use fewer slots, a smaller dtype, or a larger device"
+                    raise GeneratorError(asked, str(error).partition("\n")[0], do) from error
+            else:
+                self.stats.row_steps += count
+                self.stats.useful_row_steps += count
+                self.stats.active = len(self.lanes)
+                if self.on_step:
+                    self.on_step(self.stats)
+                return ended
+            # Out of the handler, whose traceback would keep the step's tensors alive.
+            self.stats.lanes = count // 2
+            self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
+            free_cached_memory()
+
+    def _sort(self, ended: Ended) -> None:
+        """Decide what an attempt's end means for its item."""
+        item = ended.row.item
+        if ended.better_than(item.kept):
+            item.kept = ended
+        # An exact content may be certified although a criterion asked for more.
+        hopeful = ended.converged or (self.verify is not None and ended.best.exact)
+        if hopeful or item.attempts >= self.setup.optimizer.attempts:
+            self.unverified.append(item.kept if item.kept and not hopeful else ended)
+        else:
+            self.waiting.append(self._attempt(item))
+
+    def _certify(self) -> list[Outcome]:
+        """Certify the ended attempts; those that may try again go back into the queue."""
+        batch, self.unverified = self.unverified, []
+        outcomes: Sequence[Outcome] = [self._outcome(ended) for ended in batch]
+        if self.verify is None:
+            return list(outcomes)
+        checked = [outcome for outcome in outcomes if outcome.content is not None]
+        verified = {each.example.id: each for each in (self.verify(checked) if checked else ())}
+        final = []
+        for ended, outcome in zip(batch, outcomes, strict=True):
+            outcome = verified.get(outcome.example.id, outcome)
+            row, item = ended.row, ended.row.item
+            if outcome.certified is not False or not (ended.converged or ended.best.exact):
+                final.append(outcome)
+            elif ended.best.exact and ended.finite and row.step < self.setup.max_steps:
+                row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
+                # It will be measured once more where it stands, to have its gradient again.
+                self.stats.useful_row_steps -= 1
+                self.waiting.appendleft(row)
+            elif ended.best.exact and item.attempts < self.setup.optimizer.attempts:
+                self.waiting.append(self._attempt(item))
+            else:
+                final.append(outcome)
+        return final
+
+    def _outcome(self, ended: Ended) -> Outcome:
+        item, best = ended.row.item, ended.best
+        measured = best.rank > float("-inf")
+        status = Status.MAX_STEPS if ended.finite else Status.NONFINITE
+        return Outcome(
+            example=item.example,
+            status=Status.CONVERGED if ended.converged else status,
+            content=best.content.to("cpu", torch.float32) if measured else None,
+            attempts=item.attempts,
+            steps=best.step,
+            row_steps=item.row_steps,
+            losses=losses_by_mode(item, best.losses) if measured else {},
+            exact=best.exact,
+            margin=best.margin,
+            baselines=by_mode(item, item.baselines) if item.baselines else {},
+            curve=tuple((step, losses_by_mode(item, nll)) for step, nll in ended.row.curve),
+        )

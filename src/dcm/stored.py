@@ -1,0 +1,149 @@
+"""Data sets whose examples are chosen from stored records."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+
+import attrs
+
+from dcm.choosing import Collected, OnError, Parse, Placed, collect
+from dcm.dataset import TaskDataset
+from dcm.errors import DatasetError
+from dcm.example import Example
+from dcm.files import path_text
+
+
+@attrs.frozen(kw_only=True)
+class StoredDataset(TaskDataset):
+    """A data set whose examples are chosen from stored records: subclasses give `read`.
+
+    Attributes:
+        limit: how many examples to take at most; None for all.
+        offset: how many usable ones to pass over.
+        seed: None for the source's order, else the seed of a shuffle made before offset and limit.
+    """
+
+    limit: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            [attrs.validators.instance_of(int), attrs.validators.ge(1)]
+        ),
+    )
+    offset: int = attrs.field(
+        default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
+    )
+    seed: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
+    )
+
+    @abstractmethod
+    def read(self) -> Collected:
+        """Read the source.
+
+        Raises:
+            DatasetError: it is missing or malformed, or has no usable record.
+        """
+
+    @cached_property
+    def collected(self) -> Collected:
+        """What `read` gave, read once."""
+        return self.read()
+
+    def __len__(self) -> int:
+        return len(self.collected.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"no example {index}: there are {len(self)}")
+        return self.collected.examples[index]
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        return self.collected.skipped
+
+
+@attrs.frozen
+class HubDataset(StoredDataset):
+    """A stored data set read from a file, or from the Hugging Face hub if a set there is named.
+
+    Attributes:
+        path: a file; or
+        hub: the name of a set on the hub, "owner/name".
+        config: the hub set's configuration, where it has several.
+        split: the hub set's split.
+        on_error: "skip" leaves out malformed records, "stop" raises.
+
+    Raises:
+        ValueError: not exactly one of path and hub is given.
+    """
+
+    path: str | None = attrs.field(default=None, converter=attrs.converters.optional(path_text))
+    hub: str | None = None
+    config: str | None = None
+    split: str = "validation"
+    on_error: OnError = attrs.field(
+        default="stop", validator=attrs.validators.in_(("stop", "skip"))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.path is None) == (self.hub is None):
+            given = "both" if self.path is not None else "neither"
+            raise ValueError(f"give path (a file) or hub (a name on the hub); {given} is given")
+
+    def choose(
+        self, open: Callable[[str], Iterable[Placed]], parse: Parse, parse_hub: Parse
+    ) -> Collected:
+        """Collect examples.
+
+        Args:
+            open: gives the records of a file.
+            parse: makes an example of a file's record.
+            parse_hub: makes an example of a hub record.
+
+        Raises:
+            DatasetError: as `collect`.
+        """
+        if self.path is not None:
+            records = open(self.path)
+        else:
+            assert self.hub is not None  # noqa: S101 - for the type checker
+            streaming = self.limit is not None and self.seed is None
+            records = hub_records(
+                self.hub, split=self.split, config=self.config, streaming=streaming
+            )
+        return collect(
+            records,
+            parse if self.hub is None else parse_hub,
+            offset=self.offset,
+            limit=self.limit,
+            seed=self.seed,
+            on_error=self.on_error,
+        )
+
+
+def hub_records(
+    name: str, *, split: str, config: str | None = None, streaming: bool = False
+) -> Iterator[Placed]:
+    """Records of a data set on the Hugging Face hub; the only function here that uses a network.
+
+    Args:
+        name: the set's name there, "owner/name".
+        split: which part of it.
+        config: which of its configurations, where it has several.
+        streaming: fetch records as they are read instead of the whole set first.
+
+    Raises:
+        DatasetError: the set cannot be loaded.
+    """
+    try:
+        import datasets
+
+        loaded = datasets.load_dataset(name, config, split=split, streaming=streaming)
+        for number, record in enumerate(loaded):
+            yield f"{name}[{split}] record {number}", record
+    except Exception as error:
+        asked = f"the hub's data set {name!r} cannot be loaded"
+        there = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DatasetError(asked, there, "Check name and network, or give a path") from error
