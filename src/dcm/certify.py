@@ -1,0 +1,94 @@
+"""Certification: does the content on disk generate every target verbatim?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from dcm.generator import Generator
+from dcm.memory_limit import in_parts
+from dcm.modes import Modes
+from dcm.objective import Objective
+from dcm.outcome import Outcome
+from dcm.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A text that does not end where its target does is decoded a little further, to show it.
+_BEYOND = 4
+
+
+@attrs.frozen(eq=False)
+class Certifier:
+    """Saves outcomes' contents, reads them back and decodes them greedily, free-running.
+
+    All targets of all rows are decoded together with a KV cache: other kernels and another batch
+    size than those that scored them.
+
+    Attributes:
+        generator: the model.
+        objective: says which targets an example has.
+        modes: the mode vectors.
+        run: where contents are saved.
+    """
+
+    generator: Generator
+    objective: Objective
+    modes: Modes
+    run: RunDirectory
+
+    def __call__(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The same outcomes with `decoded` and `certified` filled in; each has a content."""
+        contents = {
+            outcome.example.id: outcome.content
+            for outcome in outcomes
+            if outcome.content is not None
+        }
+        self.run.save_contents(contents, self.modes.as_dict(), self.modes.layout)
+        saved = self.run.load_contents([self.run.ref(outcome.example.id) for outcome in outcomes])
+        jobs = [
+            _Job(place, target.mode, self.generator.encode(target.text))
+            for place, outcome in enumerate(outcomes)
+            for target in self.objective.targets(outcome.example)
+        ]
+        # Long and short targets apart, so that short ones do not wait for the longest.
+        jobs.sort(key=lambda job: len(job.ids))
+        half = len(jobs) // 2
+        decoded = [
+            text
+            for part in (jobs[:half], jobs[half:])
+            for text in in_parts(lambda chosen: self._decode(chosen, saved), part)
+        ]
+        texts: list[dict[str, str]] = [{} for _ in outcomes]
+        verbatim = [True] * len(outcomes)
+        for job, text in zip(jobs, decoded, strict=True):
+            texts[job.outcome].setdefault(job.mode, text)
+            # What the tokenizer makes of the target is what the model could say at best.
+            verbatim[job.outcome] &= text == self.generator.text(job.ids)
+        return [
+            attrs.evolve(outcome, decoded=own, certified=same)
+            for outcome, own, same in zip(outcomes, texts, verbatim, strict=True)
+        ]
+
+    def _decode(self, jobs: Sequence[_Job], contents: Sequence[Tensor]) -> list[str]:
+        if not jobs:
+            return []
+        return self.generator.decode(
+            torch.stack([contents[job.outcome] for job in jobs]).to(self.generator.device),
+            self.modes.vectors([job.mode for job in jobs]),
+            max(len(job.ids) for job in jobs) + _BEYOND,
+            self.modes.layout,
+        )
+
+
+@attrs.frozen
+class _Job:
+    """One target to decode: of which outcome, under which mode, and its token ids."""
+
+    outcome: int
+    mode: str
+    ids: tuple[int, ...]
