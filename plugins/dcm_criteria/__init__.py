@@ -24,7 +24,11 @@ def dcm_criteria() -> Iterable[Component]:
             "dcm_criteria.ratios:SeedRule",
             "ratio-to-random or within-full-context, target by target",
         ),
-        Component("patience", "dcm_criteria.patience:Patience", "another criterion, held for a while"),
+        Component(
+            "patience",
+            "dcm_criteria.patience:Patience",
+            "another criterion, held for a while",
+        ),
         Component("any-of", "dcm.composition:AnyOf", "one of several criteria"),
         Component("all-of", "dcm.composition:AllOf", "all of several criteria at once"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import torch
 from torch import Tensor
 
 from dcm import ConvergenceCriterion, Observation, State
@@ -24,7 +25,7 @@ class Exact(ConvergenceCriterion):
         default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
     )
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return ()
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:

@@ -37,8 +37,8 @@ class Patience(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return self.inner.needs_baselines
 
-    def init(self, rows: int, device: object = None) -> PatienceState:
-        held = torch.zeros(rows, dtype=torch.int64, device=device)  # type: ignore[call-overload]
+    def init(self, rows: int, device: torch.device | None = None) -> PatienceState:
+        held = torch.zeros(rows, dtype=torch.int64, device=device)
         return PatienceState(held, self.inner.init(rows, device))
 
     def update(self, state: PatienceState, seen: Observation) -> tuple[PatienceState, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import torch
 from torch import Tensor
 
 from dcm import ConvergenceCriterion, Observation, State
@@ -22,7 +23,7 @@ class RatioToRandom(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return True
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return ()
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
@@ -43,7 +44,7 @@ class WithinFullContext(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return True
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return ()
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
@@ -71,7 +72,7 @@ class SeedRule(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return True
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return ()
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:

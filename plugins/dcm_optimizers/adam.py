@@ -68,9 +68,7 @@ class Adam(Optimizer):
         zeros = torch.zeros_like(content)
         return AdamState(zeros, zeros.clone(), content.new_zeros(len(content)))
 
-    def step(
-        self, content: Tensor, gradient: Tensor, state: AdamState
-    ) -> tuple[Tensor, AdamState]:
+    def step(self, content: Tensor, gradient: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
         lr = learning_rate(content.shape[1]) if self.lr is None else self.lr
         beta1, beta2 = self.betas
         steps = state.steps + 1

@@ -20,9 +20,7 @@ class Restarts(Optimizer):
         count: most attempts at an example.
     """
 
-    inner: Optimizer = attrs.field(
-        factory=Adam, validator=attrs.validators.instance_of(Optimizer)
-    )
+    inner: Optimizer = attrs.field(factory=Adam, validator=attrs.validators.instance_of(Optimizer))
     count: int = attrs.field(default=5, validator=attrs.validators.ge(1))
 
     @property

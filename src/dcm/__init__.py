@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dcm.criterion import ConvergenceCriterion as ConvergenceCriterion
     from dcm.criterion import Observation as Observation
     from dcm.dataset import TaskDataset as TaskDataset
-    from dcm.serial import build as build
-    from dcm.serial import describe as describe
     from dcm.errors import DatasetError as DatasetError
     from dcm.errors import DcmError as DcmError
     from dcm.errors import GeneratorError as GeneratorError
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from dcm.outcome import Status as Status
     from dcm.plugins import Plugins as Plugins
     from dcm.plugins import find as find
+    from dcm.serial import build as build
+    from dcm.serial import describe as describe
     from dcm.solver import solve as solve
     from dcm.strands import Layout as Layout
     from dcm.strands import Strands as Strands
@@ -102,6 +102,7 @@ _HOME = {
 
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605 - one list of the names is enough
 
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("dynamic-context-memory")
@@ -111,6 +112,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'dcm' has no attribute {name!r}")
+
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -55,7 +55,8 @@ class Baselines:
         token = [self._single_token(generator, items, seed, d) for d in range(self.draws)]
         text = [self._full_context(generator, items)]
         kinds = {"random": random, "single_token": token, "full_context": text}
-        measured, start = [], 0
+        measured: list[Measured] = []
+        start = 0
         for item in items:
             end = start + len(item.targets)
             measured.append(

@@ -89,7 +89,7 @@ class CausalLM:
                 name, dtype=getattr(torch, dtype), output_loading_info=True, **options
             )
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        except Exception as error:  # noqa: BLE001 - the library raises many kinds
+        except Exception as error:  # the library raises many kinds
             there = " ".join(str(error).split()) or type(error).__name__
             do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
             raise GeneratorError(asked, there, do) from error
@@ -105,7 +105,7 @@ class CausalLM:
             raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device).eval().requires_grad_(False), tokenizer)
+        return cls(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer)
 
     @property
     def end(self) -> int:
@@ -151,8 +151,8 @@ class CausalLM:
         margin = torch.empty(count, device=device)
         for group in strands.groups:
             prompt = prompts(
-                content.index_select(0, strands.row.index_select(0, group.index)),
-                strands.lead.index_select(0, group.index),
+                content.index_select(0, strands.row.index_select(0, group.places)),
+                strands.lead.index_select(0, group.places),
                 strands.layout,
             )
             lines, padded = group.ids.shape
@@ -161,8 +161,8 @@ class CausalLM:
             tokens = token_scores(self._logits(prompt.repeat(copies, 1, 1), ids), ids)
             token_nll = tokens.nll[:lines].masked_fill(~group.mask, 0.0)
             token_margin = tokens.margin[:lines].masked_fill(~group.mask, float("inf"))
-            nll = nll.index_copy(0, group.index, token_nll.sum(1) / group.lengths)
-            margin.index_copy_(0, group.index, token_margin.amin(1))
+            nll = nll.index_copy(0, group.places, token_nll.sum(1) / group.lengths)
+            margin.index_copy_(0, group.places, token_margin.amin(1))
         return StrandScores(nll, margin > 0, margin)
 
     def _logits(self, prompt: Tensor, ids: Tensor) -> Tensor:
@@ -189,7 +189,8 @@ class CausalLM:
         ended = chosen[0] == self.end
         while len(chosen) < max_new_tokens and not bool(ended.all()):
             step = embedding(chosen[-1])[:, None]
-            out = self.model(inputs_embeds=step, past_key_values=out.past_key_values, use_cache=True)
+            past = out.past_key_values
+            out = self.model(inputs_embeds=step, past_key_values=past, use_cache=True)
             chosen.append(out.logits[:, -1].argmax(-1))
             ended |= chosen[-1] == self.end
         return [self.text(ids) for ids in torch.stack(chosen, 1).tolist()]

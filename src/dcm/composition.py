@@ -11,6 +11,7 @@ from dcm.criterion import ConvergenceCriterion, Observation
 from dcm.optimizer import State
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -37,7 +38,7 @@ class AnyOf(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return any(each.needs_baselines for each in self.criteria)
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return tuple(each.init(rows, device) for each in self.criteria)
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
@@ -62,7 +63,7 @@ class AllOf(ConvergenceCriterion):
     def needs_baselines(self) -> bool:
         return any(each.needs_baselines for each in self.criteria)
 
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         return tuple(each.init(rows, device) for each in self.criteria)
 
     def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:

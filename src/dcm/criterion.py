@@ -11,6 +11,7 @@ import attrs
 from dcm.optimizer import State
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -69,7 +70,7 @@ class ConvergenceCriterion(ABC):
         return False
 
     @abstractmethod
-    def init(self, rows: int, device: object = None) -> State:
+    def init(self, rows: int, device: torch.device | None = None) -> State:
         """The state of `rows` fresh rows; every tensor has the row as first axis."""
 
     @abstractmethod

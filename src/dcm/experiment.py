@@ -31,7 +31,10 @@ from dcm.tracking import Tracker
 
 
 def _default(kind: str, name: str) -> Any:
-    return attrs.Factory(lambda: find(kind, name)())
+    def make() -> Any:
+        return find(kind, name)()
+
+    return attrs.Factory(make)
 
 
 def _positive(instance: object, attribute: attrs.Attribute[int], value: int | None) -> None:
@@ -75,13 +78,16 @@ class Experiment:
     max_steps: int = attrs.field(default=500, validator=_positive)
     seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
     lanes: int | None = attrs.field(default=None, validator=_positive)
-    layout: str = attrs.field(default="prefix", validator=attrs.validators.in_(("prefix", "suffix")))
+    layout: str = attrs.field(
+        default="prefix", validator=attrs.validators.in_(("prefix", "suffix"))
+    )
     baseline_draws: int = attrs.field(default=3, validator=attrs.validators.ge(0))
     on_error: str = attrs.field(default="stop", validator=attrs.validators.in_(("stop", "skip")))
 
     def describe(self) -> dict[str, Any]:
         """The serial form of the experiment: its components' and its own fields."""
-        return {field.name: _describe(getattr(self, field.name)) for field in attrs.fields(Experiment)}
+        names = [field.name for field in attrs.fields(Experiment)]
+        return {name: _describe(getattr(self, name)) for name in names}
 
     @classmethod
     def build(cls, description: Mapping[str, Any]) -> Experiment:
@@ -404,4 +410,3 @@ def _means(evaluations: Sequence[Mapping[str, object]]) -> dict[str, float]:
             if isinstance(value, int | float):
                 found.setdefault(key, []).append(float(value))
     return {key: sum(values) / len(values) for key, values in found.items()}
-

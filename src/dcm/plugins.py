@@ -45,7 +45,7 @@ class Registered:
         asked = f"{self.kind} {self.name!r} of {self.distribution} cannot be loaded"
         try:
             found = getattr(importlib.import_module(module), name)
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
+        except Exception as error:  # a plugin may fail in any way
             cause = f"{type(error).__name__}: {error}"
             do = "Install what it needs" if isinstance(error, ImportError) else "Mend the plugin"
             raise PluginError(asked, f"{self.component.target} fails with {cause}", do) from error
@@ -131,7 +131,8 @@ class Plugins:
                             raise PluginError(f"{hook} gives {component!r}, which is no Component")
                         found.append(Registered(kind, component, distribution, version))
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
-            cause = str(error) if isinstance(error, DcmError) else f"{type(error).__name__}: {error}"
+            ours = isinstance(error, DcmError)
+            cause = str(error) if ours else f"{type(error).__name__}: {error}"
             self.problems.append(Problem(distribution, name, cause))
             return
         self._registered.extend(found)

@@ -328,7 +328,7 @@ def _json_line(line: str, place: str) -> Any:
         raise DatasetError("the line is no JSON", error.there, do, place=place) from error
 
 
-def _as_it_is(line: str, place: str) -> str:  # noqa: ARG001 - one of the decoders
+def _as_it_is(line: str, place: str) -> str:
     return line
 
 

@@ -79,8 +79,10 @@ class RunDirectory:
         for key in sorted({*before, *description} - {"versions", "git_commit"}):
             if before.get(key) != description.get(key):
                 asked = f"{path} is a run of another experiment"
-                there = f"{key} was {_short(before.get(key))}, now it is {_short(description.get(key))}"
-                raise RunDirectoryError(asked, there, "Repeat its options, or choose another folder")
+                was, now = _short(before.get(key)), _short(description.get(key))
+                there = f"{key} was {was}, now it is {now}"
+                do = "Repeat its options, or choose another folder"
+                raise RunDirectoryError(asked, there, do)
         run._drop_torn_line()
         return run
 

@@ -76,7 +76,8 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
     except DcmError:
         raise
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{kind} {description['name']!r} cannot be built", _reason(error)) from error
+        asked = f"{kind} {description['name']!r} cannot be built"
+        raise UsageError(asked, _reason(error)) from error
 
 
 def field_names(cls: type) -> list[str]:

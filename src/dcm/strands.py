@@ -29,13 +29,13 @@ class Group(NamedTuple):
     """The strands of one bucket. n strands, T padded target tokens.
 
     Attributes:
-        index: [n] int64, places in the strands.
+        places: [n] int64, which of the strands they are.
         ids: [n, T] int64, padded right with 0.
         mask: [n, T] bool, true at target tokens.
         lengths: [n] float32, number of target tokens.
     """
 
-    index: Tensor
+    places: Tensor
     ids: Tensor
     mask: Tensor
     lengths: Tensor

@@ -23,7 +23,7 @@ class TokenScores(NamedTuple):
 
 def token_scores(logits: Tensor, ids: Tensor) -> TokenScores:
     """Score the tokens `ids` [...] int64 under `logits` [..., V], in float32."""
-    return TokenScores(*_TokenScores.apply(logits, ids))
+    return TokenScores(*_TokenScores.apply(logits, ids))  # type: ignore[no-untyped-call]
 
 
 class _TokenScores(torch.autograd.Function):

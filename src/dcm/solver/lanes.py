@@ -111,7 +111,8 @@ class Lanes:
             torch.OutOfMemoryError: nothing has changed, fewer rows may succeed.
         """
         setup, batch = self.setup, self._batch
-        assert batch is not None, "there are no rows"
+        if batch is None:
+            return []
         strands = self._strands = self._strands or self._lay_out()
         content = batch.content.detach().requires_grad_()
         scores = setup.generator.score(content, strands)
@@ -177,14 +178,16 @@ class Lanes:
         finite: list[float],
         nll: list[float],
     ) -> list[Ended]:
-        leaving, staying = [], []
+        leaving: list[int] = []
+        staying: list[int] = []
         for place, row in enumerate(self.rows):
             row.step += 1
             row.item.row_steps += 1
             over = bool(done[place]) or not finite[place] or row.step >= self.setup.max_steps
             (leaving if over else staying).append(place)
             if over or self._marks[row.step]:
-                row.curve.append((row.step, tuple(nll[self._first[place] : self._first[place + 1]])))
+                first, last = self._first[place], self._first[place + 1]
+                row.curve.append((row.step, tuple(nll[first:last])))
         self._batch = batch
         ended = self._take(leaving)
         result = [

@@ -254,8 +254,8 @@ class _Run:
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         verified = {each.example.id: each for each in (self.verify(checked) if checked else ())}
         final = []
-        for ended, outcome in zip(batch, outcomes, strict=True):
-            outcome = verified.get(outcome.example.id, outcome)
+        for ended, unverified in zip(batch, outcomes, strict=True):
+            outcome = verified.get(unverified.example.id, unverified)
             row, item = ended.row, ended.row.item
             if outcome.certified is not False or not (ended.converged or ended.best.exact):
                 final.append(outcome)

@@ -102,7 +102,7 @@ class TinyGenerator(CausalLMGenerator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = Qwen2ForCausalLM(config)
-        return CausalLM(model.eval().requires_grad_(False), byte_tokenizer())
+        return CausalLM(model.eval().requires_grad_(requires_grad=False), byte_tokenizer())
 
     @property
     def device(self) -> torch.device:
@@ -130,10 +130,10 @@ class QuadraticGenerator(Generator):
     memory: int = 1_000_000
     poison: str = "nan"
 
-    width = 4  # type: ignore[assignment]
-    vocabulary = 256  # type: ignore[assignment]
-    context_length = 1024  # type: ignore[assignment]
-    embedding_scale = 1.0  # type: ignore[assignment]
+    width = 4
+    vocabulary = 256
+    context_length = 1024
+    embedding_scale = 1.0
 
     @property
     def device(self) -> torch.device:
@@ -173,9 +173,8 @@ class QuadraticGenerator(Generator):
             for text in texts
         ]
         if not content.shape[1]:
-            return StrandScores(
-                torch.ones(len(texts)), torch.zeros(len(texts), dtype=torch.bool), torch.zeros(len(texts))
-            )
+            nothing = torch.zeros(len(texts))
+            return StrandScores(nothing + 1, nothing > 0, nothing)
         distance = content[strands.row].mean((1, 2)) - torch.tensor(places)
         margin = self.tolerance - distance.detach().abs()
         return StrandScores(distance.square(), margin > 0, margin)
