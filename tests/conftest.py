@@ -6,8 +6,26 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# The same examples each time in CI. Drawing an example is slow where a model is loaded first.
+settings.register_profile(
+    "dcm",
+    deadline=None,
+    database=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("dcm")
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny models are slower on several threads, and tests run beside each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Reading records: places in messages, streaming, and the choice among examples."""
+"""Reading files: places in messages, malformed content, streaming."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 import json
 import lzma
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dcm
 from dcm import DatasetError, Example
 from dcm.reading import (
     Collected,
     JsonItems,
-    Placed,
     Unusable,
     collect,
     csv_rows,
     field,
     head,
-    hub_records,
     identifier,
     json_document,
     json_lines,
@@ -298,261 +294,3 @@ def test_texts_are_distinct_in_order_and_not_blank() -> None:
 def test_ids_from_places() -> None:
     assert numbered("nq", "/data/nq-2.jsonl:12") == "nq-000012"
     assert numbered("h", "/data/h.json: [3]") == "h-000003"
-
-
-# --- choosing ---------------------------------------------------------------------------------
-
-
-def sources(folder: Path, count: int) -> list[Any]:
-    """The same records: to be found again, read again, and read once."""
-    path = write(folder / "a.jsonl", pairs(count))
-    items = [json.loads(line) for line in pairs(count).splitlines()]
-    document = write(folder / "a.json", json.dumps(items))
-    packed = write(folder / "a.jsonl.gz", gzip.compress(pairs(count).encode()))
-    once = iter([(f"record {i}", item) for i, item in enumerate(items)])
-    return [json_lines(path), JsonItems(document), json_lines(packed), once]
-
-
-@pytest.mark.parametrize("seed", [None, 0, 5])
-@pytest.mark.parametrize("limit", [None, 1, 4, 99])
-@pytest.mark.parametrize("offset", [0, 3])
-def test_every_source_gives_the_same_choice(
-    tmp_path: Path, seed: int | None, limit: int | None, offset: int
-) -> None:
-    order = [f"p{i}" for i in range(10)]
-    if seed is not None:
-        random.Random(seed).shuffle(order)  # noqa: S311
-    wanted = order[offset:] if limit is None else order[offset : offset + limit]
-    for source in sources(tmp_path, 10):
-        chosen = collect(source, parse, seed=seed, limit=limit, offset=offset)
-        assert ids(chosen) == wanted
-        assert chosen.examples[0] == Example(wanted[0], f"what is {wanted[0][1:]}?", "yes")
-        assert list(chosen.examples[:2]) == [chosen.examples[i] for i in range(len(wanted))][:2]
-
-
-def test_seeds_change_the_order_and_limits_do_not(tmp_path: Path) -> None:
-    records = json_lines(write(tmp_path / "a.jsonl", pairs(50)))
-    whole = ids(collect(records, parse, seed=1))
-    assert sorted(whole) == sorted(ids(collect(records, parse)))
-    assert whole != ids(collect(records, parse, seed=2))
-    assert ids(collect(records, parse, seed=1, limit=7)) == whole[:7]
-
-
-def test_records_left_out_are_counted_by_reason(tmp_path: Path) -> None:
-    lines = [
-        '{"id": 1, "q": "x"}',
-        '{"id": 2, "q": "skip"}',
-        '{"id": 3}',
-        "junk",
-        '{"id": 5, "q": 5}',
-    ]
-    for source in (
-        json_lines(write(tmp_path / "a.jsonl", "\n".join(lines))),
-        json_lines(write(tmp_path / "a.jsonl.gz", gzip.compress("\n".join(lines).encode()))),
-    ):
-        for seed in (None, 1):
-            for limit in (None, 5):
-                found = collect(source, parse, on_error="skip", seed=seed, limit=limit)
-                assert ids(found) == ["1"]
-                assert found.skipped == {"asked to skip": 1, "malformed": 3}
-        with pytest.raises(DatasetError, match=r":3: field 'q' is missing"):
-            collect(source, parse)
-
-
-def test_nothing_after_the_limit_is_read() -> None:
-    def records() -> Iterator[Placed]:
-        yield from ((f"record {i}", {"id": i, "q": "x"}) for i in range(5))
-        pytest.fail("read on")
-
-    assert ids(collect(records(), parse, offset=2, limit=3)) == ["2", "3", "4"]
-
-
-def test_an_empty_choice_tells_the_counts(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", pairs(2) + '{"id": "z", "q": "skip"}\n')
-    with pytest.raises(DatasetError, match=r"set is empty. 2 usable.*left out: 1 asked to skip"):
-        collect(json_lines(path), parse, offset=5)
-    with pytest.raises(DatasetError, match=r"set is empty\. 0 usable"):
-        collect(json_lines(write(tmp_path / "b.jsonl", "")), parse)
-
-
-@pytest.mark.parametrize("on_error", ["stop", "skip"])
-@pytest.mark.parametrize("choice", [{}, {"seed": 1}, {"limit": 5}, {"limit": 5, "seed": 1}])
-def test_two_records_with_one_id_are_refused_with_both_places(
-    tmp_path: Path, on_error: Any, choice: dict[str, Any]
-) -> None:
-    content = pairs(4) + pairs(2)
-    for name, bytes_ in (
-        ("a.jsonl", content.encode()),
-        ("a.jsonl.gz", gzip.compress(content.encode())),
-    ):
-        source = json_lines(write(tmp_path / name, bytes_))
-        with pytest.raises(DatasetError, match=rf"{name}:5: id 'p0' occurs twice. .*{name}:1 too"):
-            collect(source, parse, on_error=on_error, **choice)
-
-
-def test_half_a_surrogate_pair_is_malformed(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"id": "1", "q": "\\ud800"}\n')
-    with pytest.raises(DatasetError, match=r"a\.jsonl:1: the record is malformed.*surrogate"):
-        collect(json_lines(path), parse)
-
-
-def test_a_bug_in_a_parser_is_not_taken_for_bad_data(tmp_path: Path) -> None:
-    def faulty(record: Any, place: str) -> Example:
-        raise KeyError("bug")
-
-    with pytest.raises(KeyError, match="bug"):
-        collect(json_lines(write(tmp_path / "a.jsonl", pairs(1))), faulty, on_error="skip")
-
-
-def test_a_hub_failure_is_a_dataset_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(name: str, config: str | None, *, split: str, streaming: bool) -> Any:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    with pytest.raises(DatasetError, match=r"'a/b' cannot be loaded\. ConnectionError: no network"):
-        list(hub_records("a/b", split="train"))
-
-
-# --- whatever a file holds --------------------------------------------------------------------
-
-_SQUAD = {
-    "data": [
-        {
-            "title": "T",
-            "paragraphs": [
-                {
-                    "context": "A b.",
-                    "qas": [
-                        {
-                            "id": "1",
-                            "question": "q?",
-                            "is_impossible": False,
-                            "answers": [{"text": "A", "answer_start": 0}],
-                        }
-                    ],
-                }
-            ],
-        }
-    ]
-}
-_TRIVIA = {
-    "Data": [{"QuestionId": "1", "Question": "q?", "Answer": {"Value": "a", "Aliases": ["b"]}}],
-    "Version": 1.0,
-}
-_NQ = {
-    "example_id": 1,
-    "question_text": "q",
-    "document_text": "<P> a b c </P>",
-    "annotations": [
-        {
-            "short_answers": [{"start_token": 1, "end_token": 2}],
-            "long_answer": {"start_token": 0, "end_token": 4},
-            "yes_no_answer": "NONE",
-        }
-    ],
-}
-_HOTPOT = [
-    {
-        "_id": "1",
-        "question": "q?",
-        "answer": "a",
-        "type": "bridge",
-        "supporting_facts": [["T", 0]],
-        "context": [["T", ["a."]], ["U", ["b."]]],
-    },
-    {
-        "question": "q?",
-        "answer": "a",
-        "supporting_facts": {"title": ["T"], "sent_id": [0]},
-        "context": {"title": ["T"], "sentences": [["a."]]},
-    },
-]
-_PAIR = {"question": "q", "answer": "a", "id": "1", "context": "c"}
-LAYOUTS: list[tuple[str, str, Any]] = [
-    ("squad", "json", _SQUAD),
-    ("triviaqa", "json", _TRIVIA),
-    (
-        "triviaqa",
-        "json",
-        {"question": "q", "question_id": "1", "answer": {"value": "a", "aliases": []}},
-    ),
-    ("triviaqa", "json", {"context": "Question: q\nAnswer:", "answer": "a", "aliases": ["b"]}),
-    ("triviaqa", "json", {"id": "1", "question": "q", "golden_answers": ["a"]}),
-    ("triviaqa", "text", 'q\t"[\'a\', ""b""]"\nq2\t[\'a\']\n'),
-    ("natural-questions", "json", {"question": "q", "answer": ["a", "b"]}),
-    ("natural-questions", "json", _NQ),
-    ("natural-questions", "text", "q\t['a', \"b\"]\n"),
-    ("hotpotqa", "json", _HOTPOT),
-    ("jsonl", "json", _PAIR),
-    ("csv", "text", 'question,answer,id,context\nq,a,1,c\n"q,\n2",a,2,"""c"\n'),
-]
-
-
-def survives(path: Path, name: str) -> None:
-    """A parser must not let anything but a DatasetError out, and its examples can be graded."""
-    columns = {"id": "id", "context": "context"} if name in ("jsonl", "csv") else {}
-    for fields in ({}, {"on_error": "skip"}, {"limit": 1}, {"limit": 2, "seed": 1}):
-        dataset = dcm.find("dataset", name)(path=str(path), **columns, **fields)
-        try:
-            for example in dataset:
-                dataset.grade(example, example.question)
-        except DatasetError as error:
-            message = str(error)
-            assert str(path) in message or message.startswith("the set is empty")
-
-
-def replaced(value: Any, draw: Any) -> Any:
-    """A JSON value with one of its parts replaced or dropped."""
-    if isinstance(value, list | dict) and value and draw(st.integers(0, 3)):
-        copy = value.copy()
-        key = draw(st.sampled_from(list(value) if isinstance(value, dict) else range(len(value))))
-        if draw(st.integers(0, 9)):
-            copy[key] = replaced(value[key], draw)
-        else:
-            del copy[key]
-        return copy
-    return draw(json_values)
-
-
-@st.composite
-def mutated(draw: Any, content: bytes) -> bytes:
-    """Bytes with a few places cut, doubled, overwritten or filled in."""
-    for _ in range(draw(st.integers(1, 3))):
-        start, end = sorted(draw(st.tuples(*[st.integers(0, len(content))] * 2)))
-        piece = draw(
-            st.sampled_from([b"", content[start:end] * 2, b"\0", b'"', b"\\", b"[", b"}", b"\xff"])
-            | st.binary(max_size=8)
-        )
-        content = content[:start] + piece + content[end:]
-    return content
-
-
-@pytest.mark.parametrize(("name", "kind", "content"), LAYOUTS)
-@given(source=st.data())
-def test_no_content_lets_another_error_out(
-    tmp_path_factory: pytest.TempPathFactory, name: str, kind: str, content: Any, source: Any
-) -> None:
-    whole = content if kind == "text" else json.dumps(content)
-    path = tmp_path_factory.getbasetemp() / "fuzzed"
-    survives(write(path, whole), name)
-    if kind == "json":
-        part = json.dumps(replaced(content, source.draw), ensure_ascii=source.draw(st.booleans()))
-        survives(write(path, part.encode("utf-8", "surrogatepass")), name)
-    survives(write(path, source.draw(mutated(whole.encode()))), name)
-    survives(write(path, source.draw(st.binary(max_size=60))), name)
-
-
-@pytest.mark.parametrize(("name", "kind", "content"), LAYOUTS)
-def test_every_layout_is_usable_as_it_is_written_here(
-    tmp_path: Path, name: str, kind: str, content: Any
-) -> None:
-    path = write(tmp_path / "whole", content if kind == "text" else json.dumps(content))
-    assert len(dcm.find("dataset", name)(path=str(path))) >= 1
-
-
-@pytest.mark.parametrize("name", sorted({name for name, _, _ in LAYOUTS}))
-@pytest.mark.parametrize("opening", ["[", '{"data": [', '{"Data": [{"a": ', '{"a": '])
-def test_deep_nesting_is_no_hang(tmp_path: Path, name: str, opening: str) -> None:
-    path = write(tmp_path / "nested", opening + "[" * 500_000 + "]" * 500_000)
-    with pytest.raises(DatasetError, match="/nested"):
-        len(dcm.find("dataset", name)(path=str(path)))

@@ -13,4 +13,9 @@ def dcm_evaluators() -> Iterable[Component]:
             "dcm_evaluators.greedy_decode:GreedyDecode",
             "what greedy decoding gives: verbatim, token F1, pass / partial / fail",
         ),
+        Component(
+            "semantic",
+            "dcm_evaluators.semantic:Semantic",
+            "whether decoded texts mean what they should, by F1 or a judging model",
+        ),
     ]

@@ -27,6 +27,9 @@ class Restarts(Optimizer):
     def attempts(self) -> int:
         return self.count * self.inner.attempts
 
+    def temperature(self, slots: int) -> float:
+        return self.inner.temperature(slots)
+
     def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
         return self.inner.start(keys, space)
 

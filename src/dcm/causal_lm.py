@@ -6,6 +6,7 @@ say in `load` where the model comes from.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -101,6 +102,11 @@ class CausalLM:
             missing = ", ".join(sorted(report["missing_keys"])[:3])
             there = f"Its weights lack {len(report['missing_keys'])} tensors ({missing}, ...)"
             raise GeneratorError(asked, there, "Give a complete model")
+        # Without its files, some tokenizer classes make one with an empty vocabulary.
+        if not set(tokenizer("text", add_special_tokens=False).input_ids) - {
+            tokenizer.unk_token_id
+        }:
+            raise GeneratorError(asked, "It has no tokenizer", "Give the folder its tokenizer.json")
         if tokenizer.eos_token_id is None:
             raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
         if device == "auto":
@@ -116,15 +122,27 @@ class CausalLM:
     def embedding_scale(self) -> float:
         """Standard deviation of the input embedding matrix."""
         table = self.model.get_input_embeddings().weight
-        # Part by part: a float32 copy of a large vocabulary is gigabytes.
-        parts = [part.double() for part in table.split(4096)]
-        count = table.numel()
-        mean = sum(float(part.sum()) for part in parts) / count
-        return float((sum(float((part - mean).square().sum()) for part in parts) / count) ** 0.5)
+        # By `embed`, since some models scale their embeddings; part by part, since a float32
+        # copy of a large vocabulary is gigabytes.
+        total = squares = 0.0
+        for ids in torch.split(torch.arange(len(table), device=table.device), 4096):
+            part = self.embed(ids).double()
+            total += float(part.sum())
+            squares += float(part.square().sum())
+        mean = total / table.numel()
+        return float((squares / table.numel() - mean**2) ** 0.5)
+
+    @property
+    def context_length(self) -> int:
+        """Most positions that the model takes."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, closed by the end-of-text token."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        # A text may hold the spelling of a special token; only the closing one ends it.
+        ids = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        ).input_ids
         return (*ids, self.end)
 
     def text(self, ids: Sequence[int]) -> str:
@@ -146,6 +164,8 @@ class CausalLM:
         Padding stands right of each target, so causal attention needs no mask, and logits are
         computed at target positions only.
         """
+        if strands.layout == "suffix" and self.packs:
+            return self._score_packed(content, strands)
         count, device = len(strands), content.device
         nll = torch.zeros(count, device=device)
         margin = torch.empty(count, device=device)
@@ -155,15 +175,53 @@ class CausalLM:
                 strands.lead.index_select(0, group.places),
                 strands.layout,
             )
-            lines, padded = group.ids.shape
+            # The last token of a line is never fed, so padding may take one position more than
+            # there are; beyond that a model may have no positions, or others.
+            room = self.context_length - content.shape[1]
+            mask, ids = group.mask[:, :room], group.ids[:, :room]
+            lines, padded = ids.shape
             copies = -(-_LEAST_LINES // (lines * padded))
-            ids = group.ids.repeat(copies, 1)
-            tokens = token_scores(self._logits(prompt.repeat(copies, 1, 1), ids), ids)
-            token_nll = tokens.nll[:lines].masked_fill(~group.mask, 0.0)
-            token_margin = tokens.margin[:lines].masked_fill(~group.mask, float("inf"))
+            ids = ids.repeat(copies, 1)
+            tokens = token_scores(
+                self._logits(prompt.repeat(copies, 1, 1), ids), ids, strands.temperature
+            )
+            token_nll = tokens.nll[:lines].masked_fill(~mask, 0.0)
+            token_margin = tokens.margin[:lines].masked_fill(~mask, float("inf"))
             nll = nll.index_copy(0, group.places, token_nll.sum(1) / group.lengths)
             margin.index_copy_(0, group.places, token_margin.amin(1))
         return StrandScores(nll, margin > 0, margin)
+
+    @cached_property
+    def packs(self) -> bool:
+        """Whether strands can be packed: the model must take positions and a mask as they are."""
+        known = inspect.signature(self.model.forward).parameters
+        return {"position_ids", "attention_mask"} <= set(known)
+
+    def _score_packed(self, content: Tensor, strands: Strands) -> StrandScores:
+        """Score strands that stand behind one copy of their row's content; see `dcm.packing`."""
+        device, slots = content.device, content.shape[1]
+        embedding = self.model.get_input_embeddings()
+        dtype = embedding.weight.dtype
+        lengths = torch.tensor([len(ids) for ids in strands.ids], device=device)
+        nll = torch.zeros(len(strands), device=device)
+        margin = torch.full((len(strands),), float("inf"), device=device)
+        for pack in strands.packs:
+            fed = embedding(pack.inputs).detach().flatten(0, 1)
+            leads = strands.lead.index_select(0, pack.lead_strand).to(dtype)
+            fed = fed.index_copy(0, pack.leads, leads).view(*pack.inputs.shape, -1)
+            logits = self.model(
+                inputs_embeds=torch.cat([content.index_select(0, pack.rows).to(dtype), fed], 1),
+                attention_mask=pack.mask(slots, dtype),
+                position_ids=pack.positions(slots),
+                use_cache=False,
+                logits_to_keep=pack.inputs.shape[1],
+            ).logits[:, -pack.inputs.shape[1] :]
+            tokens = token_scores(logits, pack.targets, strands.temperature)
+            own = tokens.nll.flatten().index_select(0, pack.tokens)
+            nll = nll.index_add(0, pack.token_strand, own)
+            own = tokens.margin.flatten().index_select(0, pack.tokens)
+            margin = margin.scatter_reduce(0, pack.token_strand, own, "amin")
+        return StrandScores(nll / lengths, margin > 0, margin)
 
     def _logits(self, prompt: Tensor, ids: Tensor) -> Tensor:
         """[n, T, V]: what the model says at each target position, given the tokens before."""
@@ -173,7 +231,8 @@ class CausalLM:
         logits: Tensor = model(
             inputs_embeds=sequence, use_cache=False, logits_to_keep=ids.shape[1]
         ).logits
-        return logits
+        # A model that does not know `logits_to_keep` gives them for the prompt too.
+        return logits[:, -ids.shape[1] :]
 
     @torch.no_grad()
     def decode(
@@ -224,7 +283,7 @@ class CausalLMGenerator(Generator):
 
     @property
     def context_length(self) -> int:
-        return int(self.lm.model.config.get_text_config().max_position_embeddings)
+        return self.lm.context_length
 
     @property
     def embedding_scale(self) -> float:
@@ -258,4 +317,7 @@ class CausalLMGenerator(Generator):
         self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
     ) -> list[str]:
         room = self.context_length - content.shape[1] - 1
+        if room < 1:
+            asked = f"prompt and one token take {content.shape[1] + 2} positions"
+            raise GeneratorError(asked, f"The model takes {self.context_length}", "Use fewer slots")
         return self.lm.decode(content, lead, min(max_new_tokens, room), layout)

@@ -81,9 +81,10 @@ def collect(
 ) -> Collected:
     """Parse records into examples and choose among them.
 
-    Examples are held in memory only if there is a limit, or if the records cannot be read again;
-    of a `Source` that is not compressed only the places are held, and an example is parsed again
-    when it is asked for. With a seed and a limit, records that can be read again are read twice.
+    With a limit, the chosen examples are held in memory and no others; with a seed,
+    records that can be iterated again are read twice for that.
+    Without a limit all are held, but of an uncompressed file of lines or rows (a `Source`) only
+    their places: an example is parsed again whenever it is asked for.
 
     Args:
         records: (place, record) pairs, read as far as needed.
@@ -174,7 +175,10 @@ class _Parsed(Sequence[Example]):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         place, raw = self._source.at((self._offsets[index], self._lines[index]))
-        return _parsed(self._source, self._parse, raw, place)
+        try:
+            return _parsed(self._source, self._parse, raw, place)
+        except Unusable as reason:
+            raise DatasetError("the file has changed", str(reason), place=place) from reason
 
 
 def _parsed(records: Iterable[Placed], parse: Parse, record: Any, place: str) -> Example:

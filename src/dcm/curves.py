@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ def curve_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return [
         {
             "id": outcome.example.id,
-            "attempt": outcome.attempts,
+            "attempt": outcome.attempt,
             "step": step,
             "mode": mode,
             "loss": loss,
@@ -43,7 +44,9 @@ def quartiles(path: str | Path, points: int = 64) -> dict[str, list[tuple[int, f
     columns = pq.read_table(path, columns=["id", "mode", "step", "loss"]).to_pydict()
     rows: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for key, mode, step, loss in zip(*columns.values(), strict=True):
-        rows.setdefault(mode, {}).setdefault(key, []).append((step, loss))
+        # A row that ends by a loss that is not finite counts with its last one that is.
+        if math.isfinite(loss):
+            rows.setdefault(mode, {}).setdefault(key, []).append((step, loss))
     seen = sorted(set(columns["step"]))
     chosen = np.unique(np.linspace(0, max(0, len(seen) - 1), min(points, len(seen))).astype(int))
     steps = [seen[place] for place in chosen]

@@ -23,7 +23,7 @@ class DcmError(Exception):
 
     def __str__(self) -> str:
         parts = (part.strip().rstrip(".") for part in (self.asked, self.there, self.do))
-        return ". ".join(part for part in parts if part) + "."
+        return " ".join(part if part.endswith(("?", "!")) else f"{part}." for part in parts if part)
 
 
 class UsageError(DcmError):

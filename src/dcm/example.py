@@ -11,6 +11,7 @@ import attrs
 def _text(instance: Example, attribute: attrs.Attribute[str], value: str) -> None:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{attribute.name} must be text with more than white space, not {value!r}")
+    value.encode()  # half a surrogate pair, which JSON can write, is no text
 
 
 def _tuple(values: Iterable[str]) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ class Example:
         metadata: whatever else the record says, as JSON values.
 
     Raises:
-        ValueError: id, question or answer is empty or no text.
+        ValueError: id, question or answer is empty or no text, or cannot be written as UTF-8.
     """
 
     id: str = attrs.field(validator=_text)

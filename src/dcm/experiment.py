@@ -27,7 +27,7 @@ from dcm.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.serial import build, describe, is_description
 from dcm.solver import Item, Stats, solve
 from dcm.summary import result_line, share, summarise
-from dcm.tracking import Tracker
+from dcm.tracking import TrackedRun, Tracker
 
 
 def _default(kind: str, name: str) -> Any:
@@ -364,24 +364,31 @@ class _Running:
 
 
 class _Guarded:
-    """A tracker whose failure is told once and ends the tracking, never the run."""
+    """A tracked run, if one is wanted, whose failures are told and never stop the experiment."""
 
     def __init__(self, tracker: Tracker | None, warn: Callable[[str], None]) -> None:
         self._tracker, self._warn = tracker, warn
+        self._run: TrackedRun | None = None
 
     @property
     def active(self) -> bool:
-        return self._tracker is not None
+        return self._run is not None
+
+    def start(self, name: str, description: Mapping[str, Any]) -> None:
+        if self._tracker is not None:
+            try:
+                self._run = self._tracker.start(name, description)
+            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
+                self._warn(f"The run is not tracked: {error}")
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
-            if self._tracker is None:
+            if self._run is None:
                 return
             try:
-                getattr(self._tracker, name)(*arguments)
+                getattr(self._run, name)(*arguments)
             except Exception as error:  # noqa: BLE001 - tracking must not stop a run
-                self._tracker = None
-                self._warn(f"Tracking stopped: {error}")
+                self._warn(f"Tracking failed: {error}")
 
         return call
 

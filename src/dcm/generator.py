@@ -109,5 +109,8 @@ class Generator(ABC):
 
         Returns:
             N texts, each up to its end-of-text token. A text that did not end within
-            `max_new_tokens` is as long as they are.
+            `max_new_tokens`, or where the context ends, is cut there.
+
+        Raises:
+            GeneratorError: prompt and one token do not fit into `context_length`.
         """

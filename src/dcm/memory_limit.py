@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import torch
 
+from dcm.errors import GeneratorError
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -22,15 +24,28 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_parts(function: Callable[[Sequence[T]], list[U]], items: Sequence[T]) -> list[U]:
-    """`function(items)`, in halves, and halves of those, where memory does not hold them all."""
+    """`function(items)`, in halves, and halves of those, where memory does not hold them all.
+
+    Raises:
+        GeneratorError: memory does not hold a single one.
+    """
     try:
         return function(items)
     except Exception as error:
-        if not is_out_of_memory(error) or len(items) < 2:
+        if not is_out_of_memory(error):
             raise
+        if len(items) < 2:
+            raise too_large(error) from error
     free_cached_memory()
     middle = len(items) // 2
     return in_parts(function, items[:middle]) + in_parts(function, items[middle:])
+
+
+def too_large(error: BaseException) -> GeneratorError:
+    """What to say where memory does not hold one row."""
+    asked = "one row alone does not fit into memory"
+    do = "Use fewer slots, a smaller dtype, or a larger device"
+    return GeneratorError(asked, str(error).partition("\n")[0], do)
 
 
 def free_cached_memory() -> None:

@@ -61,6 +61,13 @@ class Optimizer(ABC):
         """How many starts an example gets before it is given up."""
         return 1
 
+    def temperature(self, slots: int) -> float:
+        """The cross-entropy temperature at which it wants its gradients with K = `slots`.
+
+        Below 1 a gradient leaves out tokens that are the argmax already, see `dcm.token_scores`.
+        """
+        return 1.0
+
     @abstractmethod
     def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
         """Start contents [R, K, D] float32 on `space.device`, row r from `keys[r]` alone."""

@@ -38,6 +38,7 @@ class Outcome:
             nothing finite was measured.
         reason: why it failed; empty otherwise.
         attempts: how many attempts were made.
+        attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.
         row_steps: how many times the example was measured in all its attempts.
         losses: mode -> nats, mean over a target's tokens, then over the mode's targets.
@@ -55,6 +56,7 @@ class Outcome:
     content: Tensor | None = None
     reason: str = ""
     attempts: int = 0
+    attempt: int = 0
     steps: int = 0
     row_steps: int = 0
     losses: Mapping[str, float] = attrs.field(factory=dict)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -45,7 +47,7 @@ class Registered:
         asked = f"{self.kind} {self.name!r} of {self.distribution} cannot be loaded"
         try:
             found = getattr(importlib.import_module(module), name)
-        except Exception as error:  # a plugin may fail in any way
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
             cause = f"{type(error).__name__}: {error}"
             do = "Install what it needs" if isinstance(error, ImportError) else "Mend the plugin"
             raise PluginError(asked, f"{self.component.target} fails with {cause}", do) from error
@@ -103,11 +105,10 @@ class Plugins:
 
     def add_entry_point(self, entry_point: EntryPoint) -> None:
         """Load one entry point; what goes wrong becomes a `Problem`."""
-        owner = entry_point.dist
-        distribution, version = (owner.name, owner.version) if owner else ("unknown", "")
+        distribution, version = _owner(entry_point)
         try:
             module = entry_point.load()
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way
             cause = f"import of {entry_point.value} fails with {type(error).__name__}: {error}"
             self.problems.append(Problem(distribution, entry_point.name, cause))
             return
@@ -125,12 +126,12 @@ class Plugins:
             manager.register(plugin)
             _check_hooks(manager)
             for kind, (hook, _) in KINDS.items():
-                for announced in getattr(manager.hook, hook)():
-                    for component in announced:
-                        if not isinstance(component, Component):
-                            raise PluginError(f"{hook} gives {component!r}, which is no Component")
-                        found.append(Registered(kind, component, distribution, version))
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
+                for component in _announced(manager, hook):
+                    new = Registered(kind, component, distribution, version)
+                    if any(_same_name(new, each) for each in (*self._registered, *found)):
+                        raise PluginError(f"{hook} gives the name {component.name!r} twice")
+                    found.append(new)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way
             ours = isinstance(error, DcmError)
             cause = str(error) if ours else f"{type(error).__name__}: {error}"
             self.problems.append(Problem(distribution, name, cause))
@@ -193,28 +194,64 @@ class Plugins:
 def _is_class(registered: Registered, cls: type) -> bool:
     # A target may name a re-export, whose class says another module than the target does.
     module, _, name = registered.component.target.partition(":")
-    if name != cls.__qualname__ or cls.__module__.partition(".")[0] != module.partition(".")[0]:
+    if name != cls.__qualname__ and module not in sys.modules:
         return False
-    return getattr(importlib.import_module(module), name, None) is cls
+    try:
+        return registered.load() is cls
+    except PluginError:
+        return False
+
+
+def _same_name(one: Registered, other: Registered) -> bool:
+    return (one.kind, one.full_name) == (other.kind, other.full_name)
+
+
+def _announced(manager: pluggy.PluginManager, hook: str) -> Iterator[Component]:
+    """What the plugin's implementation of a hook gives, if it has one."""
+    caller = getattr(manager.hook, hook)
+    results = caller()
+    if len(results) < len(caller.get_hookimpls()):  # pluggy passes over a None
+        raise PluginError(f"{hook} gives None", "", "Return an iterable of Components")
+    for announced in results:
+        if not isinstance(announced, Iterable):
+            there = f"It gives {announced!r}"
+            raise PluginError(f"{hook} must give an iterable of Components", there)
+        for component in announced:
+            if not isinstance(component, Component):
+                raise PluginError(f"{hook} gives {component!r}, which is no Component")
+            yield component
 
 
 def _check_hooks(manager: pluggy.PluginManager) -> None:
-    """Refuse a hook implementation that no hook is specified for, with a suggestion."""
+    """Refuse a plugin without hooks, and a hook that no hook is specified for."""
+    known = [hook for hook, _ in KINDS.values()]
+    (plugin,) = manager.get_plugins()
+    implemented = [caller.name for caller in manager.get_hookcallers(plugin) or ()]
+    unmarked = [
+        name for name in known if callable(getattr(plugin, name, None)) and name not in implemented
+    ]
+    if unmarked or not implemented:
+        asked = f"{', '.join(unmarked)} is no hook" if unmarked else "there is no hook"
+        raise PluginError(asked, "", "Mark hooks with @dcm.hookimpl")
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        misspelt = [
-            name
-            for name, caller in vars(manager.hook).items()
-            if name.startswith("dcm_") and not caller.has_spec()
-        ]
-        known = [hook for hook, _ in KINDS.values()]
+        misspelt = [name for name in implemented if name not in known]
         advice = " ".join(did_you_mean(name, known) for name in misspelt)
         raise PluginError(f"unknown hook {', '.join(misspelt)}", "", advice) from error
 
 
 def _order(entry_point: EntryPoint) -> tuple[str, str]:
-    return (entry_point.dist.name if entry_point.dist else "", entry_point.name)
+    return (_owner(entry_point)[0], entry_point.name)
+
+
+def _owner(entry_point: EntryPoint) -> tuple[str, str]:
+    """Name and version of an entry point's distribution."""
+    try:
+        metadata: Any = entry_point.dist.metadata if entry_point.dist else {}
+        return metadata["Name"] or "unknown", metadata["Version"] or ""
+    except Exception:  # noqa: BLE001 - what an interrupted uninstall leaves has no metadata
+        return "unknown", ""
 
 
 @cache

@@ -46,10 +46,11 @@ class RunDirectory:
         """
         path = Path(path)
         cls.check_free(path)
-        (path / "content").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         write_json(path / EXPERIMENT, description)
-        (path / RESULTS).touch()
-        return cls(path)
+        run = cls(path)
+        run._complete()
+        return run
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -83,6 +84,7 @@ class RunDirectory:
                 there = f"{key} was {was}, now it is {now}"
                 do = "Repeat its options, or choose another folder"
                 raise RunDirectoryError(asked, there, do)
+        run._complete()
         run._drop_torn_line()
         return run
 
@@ -167,6 +169,7 @@ class RunDirectory:
         """Join the curves and write the summary."""
         import pyarrow.parquet as pq
 
+        self._reopen_curves()
         parts = sorted(self.path.glob("curves.*.part"))
         if parts:
             # Later parts win: an example whose line was not yet written is solved again.
@@ -190,19 +193,25 @@ class RunDirectory:
         return max((int(path.stem) for path in shards), default=-1) + 1
 
     def _next_part(self) -> int:
-        """A finished run that is resumed has its curves in one file, which becomes a part."""
-        if (self.path / CURVES).exists():
-            _replace(self.path / CURVES, self.path / "curves.00000.part")
+        self._reopen_curves()
         parts = self.path.glob("curves.*.part")
         return max((int(path.name.split(".")[1]) for path in parts), default=-1) + 1
 
+    def _reopen_curves(self) -> None:
+        """Make joined curves a part again: others come, or it was killed while it removed parts."""
+        if (self.path / CURVES).exists():
+            _replace(self.path / CURVES, self.path / "curves.00000.part")
+
+    def _complete(self) -> None:
+        """Make what a run has from its beginning on; it may have been killed before that."""
+        (self.path / "content").mkdir(exist_ok=True)
+        (self.path / RESULTS).touch()
+
     def _drop_torn_line(self) -> None:
         """Cut off a last line that was not written to its end."""
-        path = self.path / RESULTS
-        text = path.read_bytes() if path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            path.write_bytes(whole)
+        with (self.path / RESULTS).open("r+b") as file:
+            # In place: whoever rewrites a file and is killed meanwhile loses what was in it.
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,8 @@ fields, in which components nest. `build(describe(component)) == component`.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ def describe(component: Any, plugins: Plugins | None = None) -> Description:
     """The serial form of a component.
 
     Raises:
-        PluginError: no plugin registers its class.
+        PluginError: no plugin registers its class, or it is no attrs class.
         TypeError: a field holds what JSON cannot.
     """
-    registered = _registered(component, plugins or installed())
+    plugins = plugins or installed()
+    registered = _registered(component, plugins)
     params = {
-        field.alias: _to_json(getattr(component, field.name), field.name, plugins)
+        field.alias: _to_json(getattr(component, field.name), field.alias, plugins)
         for field in attrs.fields(type(component))
         if field.init
     }
@@ -47,14 +50,11 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
     params that are not given keep their defaults.
 
     Raises:
-        UsageError: an unknown kind, name or param, or a param with a wrong value.
+        UsageError: no serial form, an unknown kind, name or param, or a param with a wrong value.
         PluginError: the component's class cannot be imported.
     """
     plugins = plugins or installed()
-    unknown = set(description) - {"kind", "name", "distribution", "version", "params"}
-    if unknown or not {"kind", "name"} <= set(description):
-        there = f"It has the keys {', '.join(map(repr, description))}"
-        raise UsageError("a component needs kind and name, and may have params", there)
+    _check(description)
     kind, name = description["kind"], description["name"]
     distribution = description.get("distribution")
     if distribution and "/" not in name:
@@ -90,6 +90,24 @@ def is_description(value: Any) -> bool:
     return isinstance(value, Mapping) and {"kind", "name"} <= set(value)
 
 
+def _check(description: Any) -> None:
+    """Refuse what has not the shape of a serial form."""
+    asked = "a component is an object with kind and name, and perhaps params"
+    if not isinstance(description, Mapping):
+        raise UsageError(asked, f"It is {description!r:.80}")
+    shapes = {"kind": str, "name": str, "distribution": str, "version": str, "params": Mapping}
+    if not {"kind", "name"} <= set(description) <= set(shapes):
+        there = f"It has the keys {', '.join(map(repr, description))}" if description else ""
+        raise UsageError(asked, there or "It is empty")
+    for key, value in description.items():
+        if not isinstance(value, shapes[key]):
+            what = "an object" if key == "params" else "a text"
+            raise UsageError(f"{key!r} of a component is {what}", f"It is {value!r:.80}")
+    for key in description.get("params", {}):
+        if not isinstance(key, str):
+            raise UsageError("the names of params are texts", f"There is {key!r}")
+
+
 def _registered(component: Any, plugins: Plugins) -> Registered:
     found = plugins.of(component)
     if found is None:
@@ -99,18 +117,29 @@ def _registered(component: Any, plugins: Plugins) -> Registered:
             "No plugin registers it",
             "Announce it in the entry-point group 'dcm', or run it from Python without a directory",
         )
+    if not attrs.has(type(component)):
+        asked = f"{found.kind} {found.full_name!r} cannot be described"
+        raise PluginError(asked, f"{type(component).__name__} is no attrs class", "Mend the plugin")
     return found
 
 
-def _to_json(value: Any, field: str, plugins: Plugins | None) -> Any:
+def _to_json(value: Any, field: str, plugins: Plugins) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"field {field!r} holds {value}, which JSON cannot write")
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, list | tuple | frozenset | set):
+    if isinstance(value, frozenset | set):
+        # In an order that does not change from process to process.
+        return sorted((_to_json(item, field, plugins) for item in value), key=json.dumps)
+    if isinstance(value, list | tuple):
         return [_to_json(item, field, plugins) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _to_json(item, field, plugins) for key, item in value.items()}
+        if not all(isinstance(key, str) for key in value) or is_description(value):
+            what = "keys that are no texts" if not is_description(value) else "kind and name"
+            raise TypeError(f"field {field!r} holds a mapping with {what}: it has no serial form")
+        return {key: _to_json(item, field, plugins) for key, item in value.items()}
     if attrs.has(type(value)):
         return describe(value, plugins)
     raise TypeError(f"field {field!r} holds {type(value).__name__}, which has no serial form")
@@ -121,6 +150,8 @@ def _from_json(value: Any, plugins: Plugins) -> Any:
         return build(value, plugins)
     if isinstance(value, list):
         return tuple(_from_json(item, plugins) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _from_json(item, plugins) for key, item in value.items()}
     return value
 
 

@@ -10,6 +10,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm.packing import Pack, pack
+
 Layout = Literal["prefix", "suffix"]
 """Where the mode vector stands: `prefix` is [mode, c, target], `suffix` is [c, mode, target]."""
 
@@ -52,6 +54,8 @@ class Strands:
         weight: [J] float32.
         rows: R.
         layout: where the mode vector stands.
+        temperature: at which the gradient of the losses is taken, see `dcm.token_scores`; the
+            losses themselves are those at 1.
     """
 
     row: Tensor
@@ -60,6 +64,7 @@ class Strands:
     weight: Tensor
     rows: int
     layout: Layout = "prefix"
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +76,11 @@ class Strands:
         for place, ids in enumerate(self.ids):
             buckets.setdefault(bucket(len(ids)), []).append(place)
         return tuple(self._group(size, buckets[size]) for size in sorted(buckets))
+
+    @cached_property
+    def packs(self) -> tuple[Pack, ...]:
+        """The strands packed by row, for the layout `suffix`."""
+        return pack(self)
 
     def _group(self, size: int, places: list[int]) -> Group:
         ids = torch.zeros(len(places), size, dtype=torch.int64)

@@ -63,7 +63,8 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         if result["reason"]:
             reasons[result["reason"]] += 1
         random = result["baselines"].get("random", {})
-        each = [loss / random[mode] for mode, loss in result["losses"].items() if random.get(mode)]
+        losses = {mode: loss for mode, loss in result["losses"].items() if loss is not None}
+        each = [loss / random[mode] for mode, loss in losses.items() if random.get(mode)]
         if each:
             ratios.append(fmean(each))
     return {

@@ -21,9 +21,15 @@ class TokenScores(NamedTuple):
     margin: Tensor
 
 
-def token_scores(logits: Tensor, ids: Tensor) -> TokenScores:
-    """Score the tokens `ids` [...] int64 under `logits` [..., V], in float32."""
-    return TokenScores(*_TokenScores.apply(logits, ids))  # type: ignore[no-untyped-call]
+def token_scores(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> TokenScores:
+    """Score the tokens `ids` [...] int64 under `logits` [..., V], in float32.
+
+    At another `temperature` than 1 the losses are the same, but their gradient in the logits is
+    that of `temperature` times the cross-entropy of `logits / temperature`: below 1 it leaves out
+    tokens that are already the argmax by some margin. Source: cross-entropy temperature in
+    Progressive Cramming (arXiv 2607.21231).
+    """
+    return TokenScores(*_TokenScores.apply(logits, ids, temperature))  # type: ignore[no-untyped-call]
 
 
 class _TokenScores(torch.autograd.Function):
@@ -33,19 +39,22 @@ class _TokenScores(torch.autograd.Function):
     # depend on where in the batch it stands.
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         place = ids.unsqueeze(-1)
         scores = logits.float().log_softmax(-1)
         target = scores.gather(-1, place).squeeze(-1)
         best_other = scores.scatter_(-1, place, float("-inf")).amax(-1)
         ctx.save_for_backward(logits, place)
+        ctx.temperature = temperature
         margin = target - best_other
         ctx.mark_non_differentiable(margin)
         return -target, margin
 
     @staticmethod
-    def backward(ctx: Any, nll_gradient: Tensor, _margin_gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, nll_gradient: Tensor, _margin_gradient: Tensor
+    ) -> tuple[Tensor, None, None]:
         logits, place = ctx.saved_tensors
-        gradient = logits.float().softmax(-1)
+        gradient = (logits.float() / ctx.temperature).softmax(-1)
         gradient.scatter_add_(-1, place, gradient.new_full(place.shape, -1.0))
-        return gradient.mul_(nll_gradient.unsqueeze(-1)).to(logits.dtype), None
+        return gradient.mul_(nll_gradient.unsqueeze(-1)).to(logits.dtype), None, None

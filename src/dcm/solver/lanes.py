@@ -178,51 +178,75 @@ class Lanes:
         finite: list[float],
         nll: list[float],
     ) -> list[Ended]:
-        leaving: list[int] = []
-        staying: list[int] = []
+        last = self.setup.max_steps - 1
+        over = [
+            bool(done[place]) or not finite[place] or row.step >= last
+            for place, row in enumerate(self.rows)
+        ]
+        leaving = [place for place, ends in enumerate(over) if ends]
+        staying = [place for place, ends in enumerate(over) if not ends]
+        # All that takes memory comes before anything changes, so that no row is lost without it.
+        parked = self._park(batch, leaving)
+        rest = self._move(batch, gradient, staying)
         for place, row in enumerate(self.rows):
             row.step += 1
             row.item.row_steps += 1
-            over = bool(done[place]) or not finite[place] or row.step >= self.setup.max_steps
-            (leaving if over else staying).append(place)
-            if over or self._marks[row.step]:
-                first, last = self._first[place], self._first[place + 1]
-                row.curve.append((row.step, tuple(nll[first:last])))
-        self._batch = batch
-        ended = self._take(leaving)
-        result = [
-            Ended(row, bool(done[place]), bool(finite[place]), best)
-            for place, (row, best) in zip(leaving, ended, strict=True)
-        ]
+            if over[place] or self._marks[row.step]:
+                first, stop = self._first[place], self._first[place + 1]
+                row.curve.append((row.step, tuple(nll[first:stop])))
+        ended = []
+        for place, row_parked in zip(leaving, parked, strict=True):
+            row = self.rows[place]
+            row.parked = row_parked
+            ended.append(Ended(row, bool(done[place]), bool(finite[place]), row_parked.best))
+        self._batch = rest
         if leaving:
-            self._keep(staying)
-            gradient = gradient[torch.tensor(staying, dtype=torch.int64, device=gradient.device)]
-        if self._batch is not None:
-            content, state = self.setup.optimizer.step(
-                self._batch.content, gradient, self._batch.optimizer
-            )
-            self._batch = attrs.evolve(self._batch, content=content, optimizer=state)
-        return result
+            self.rows = [self.rows[place] for place in staying]
+            self._changed()
+        return ended
 
     def give_back(self, count: int) -> list[Row]:
         """Take the last `count` rows out, parked, to go on later as if nothing had happened."""
-        places = list(range(len(self.rows) - count, len(self.rows)))
-        rows = [row for row, _ in self._take(places)]
-        self._keep(list(range(len(self.rows) - count)))
+        if self._batch is None:
+            return []
+        kept = len(self.rows) - count
+        rows = self.rows[kept:]
+        parked = self._park(self._batch, list(range(kept, len(self.rows))))
+        self._batch = self._select(self._batch, list(range(kept)))
+        for row, row_parked in zip(rows, parked, strict=True):
+            row.parked = row_parked
+        self.rows = self.rows[:kept]
+        self._changed()
         return rows
 
-    def _take(self, places: list[int]) -> list[tuple[Row, Best]]:
-        """Park the rows at `places`; each with the best of it."""
-        if not places or self._batch is None:
+    def _move(self, batch: _Batch, gradient: Tensor, places: list[int]) -> _Batch | None:
+        """The rows at `places`, one step on."""
+        rest = self._select(batch, places)
+        if rest is None:
+            return None
+        if rest is not batch:
+            gradient = gradient.index_select(0, torch.tensor(places, device=gradient.device))
+        content, state = self.setup.optimizer.step(rest.content, gradient, rest.optimizer)
+        return attrs.evolve(rest, content=content, optimizer=state)
+
+    def _select(self, batch: _Batch, places: list[int]) -> _Batch | None:
+        """The rows at `places` alone."""
+        if not places or len(places) == len(self.rows):
+            return batch if places else None
+        device = batch.content.device
+        strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
+        return batch.rows(torch.tensor(places, device=device), torch.tensor(strands, device=device))
+
+    def _park(self, batch: _Batch, places: list[int]) -> list[Parked]:
+        """The tensors of the rows at `places`, each by itself."""
+        if not places:
             return []
-        batch = self._batch
         index = torch.tensor(places, device=batch.content.device)
         read = torch.stack([batch.best_rank, batch.best_margin, batch.best_step.float()], 1)
         ranks = read.index_select(0, index).tolist()
         losses = batch.best_nll.tolist()
-        taken = []
+        parked = []
         for place, (rank, margin, step) in zip(places, ranks, strict=True):
-            row = self.rows[place]
             best = Best(
                 batch.best_content[place].clone(),
                 rank,
@@ -230,27 +254,10 @@ class Lanes:
                 tuple(losses[self._first[place] : self._first[place + 1]]),
                 margin,
             )
-            row.parked = Parked(
-                batch.content[place].clone(),
-                one(batch.optimizer, place),
-                one(batch.criterion, place),
-                best,
-            )
-            taken.append((row, best))
-        return taken
-
-    def _keep(self, places: list[int]) -> None:
-        """Keep only the rows at `places`."""
-        if not places or self._batch is None:
-            self.rows, self._batch = [], None
-            return
-        device = self._batch.content.device
-        strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
-        self._batch = self._batch.rows(
-            torch.tensor(places, device=device), torch.tensor(strands, device=device)
-        )
-        self.rows = [self.rows[place] for place in places]
-        self._changed()
+            content = batch.content[place].clone()
+            optimizer, criterion = one(batch.optimizer, place), one(batch.criterion, place)
+            parked.append(Parked(content, optimizer, criterion, best))
+        return parked
 
     def _start(self, rows: list[Row]) -> _Batch:
         content = self.setup.optimizer.start([row.key for row in rows], self.setup.space)
@@ -316,6 +323,7 @@ class Lanes:
             weight=torch.tensor([target.weight for target in targets], device=device),
             rows=len(items),
             layout=setup.modes.layout,
+            temperature=setup.optimizer.temperature(setup.slots),
         )
 
     def _baseline(self, kind: str) -> Tensor:

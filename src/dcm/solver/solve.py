@@ -11,10 +11,10 @@ import torch
 
 from dcm.baselines import Baselines, by_mode
 from dcm.criterion import ConvergenceCriterion
-from dcm.errors import GeneratorError, UsageError
+from dcm.errors import UsageError
 from dcm.example import Example
 from dcm.generator import Generator
-from dcm.memory_limit import free_cached_memory, is_out_of_memory
+from dcm.memory_limit import free_cached_memory, is_out_of_memory, too_large
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
@@ -218,9 +218,7 @@ class _Run:
                 if not is_out_of_memory(error):
                     raise
                 if count == 1:
-                    asked = "one row alone does not fit into memory"
-                    do = "Use fewer slots, a smaller dtype, or a larger device"
-                    raise GeneratorError(asked, str(error).partition("\n")[0], do) from error
+                    raise too_large(error) from error
             else:
                 self.stats.row_steps += count
                 self.stats.useful_row_steps += count
@@ -249,25 +247,27 @@ class _Run:
         """Certify the ended attempts; those that may try again go back into the queue."""
         batch, self.unverified = self.unverified, []
         outcomes: Sequence[Outcome] = [self._outcome(ended) for ended in batch]
-        if self.verify is None:
-            return list(outcomes)
+        verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
-        verified = {each.example.id: each for each in (self.verify(checked) if checked else ())}
+        if self.verify and checked:
+            verified = {each.example.id: each for each in self.verify(checked)}
         final = []
         for ended, unverified in zip(batch, outcomes, strict=True):
             outcome = verified.get(unverified.example.id, unverified)
             row, item = ended.row, ended.row.item
-            if outcome.certified is not False or not (ended.converged or ended.best.exact):
-                final.append(outcome)
-            elif ended.best.exact and ended.finite and row.step < self.setup.max_steps:
+            uncertified = outcome.certified is False and ended.best.exact
+            if uncertified and ended.finite and row.step < self.setup.max_steps:
                 row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
                 # It will be measured once more where it stands, to have its gradient again.
                 self.stats.useful_row_steps -= 1
                 self.waiting.appendleft(row)
-            elif ended.best.exact and item.attempts < self.setup.optimizer.attempts:
+            elif uncertified and item.attempts < self.setup.optimizer.attempts:
                 self.waiting.append(self._attempt(item))
             else:
                 final.append(outcome)
+                # Item, attempt and row point at each other: without this their tensors live on
+                # until the garbage collector comes by.
+                item.kept = None
         return final
 
     def _outcome(self, ended: Ended) -> Outcome:
@@ -279,6 +279,7 @@ class _Run:
             status=Status.CONVERGED if ended.converged else status,
             content=best.content.to("cpu", torch.float32) if measured else None,
             attempts=item.attempts,
+            attempt=ended.row.key.attempt + 1,
             steps=best.step,
             row_steps=item.row_steps,
             losses=losses_by_mode(item, best.losses) if measured else {},

@@ -1,0 +1,128 @@
+"""How far a run is: a live line in a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from dcm.cli.figures import duration, rate
+
+if TYPE_CHECKING:
+    from dcm.experiment import Progress
+
+PLAIN_SECONDS = 10.0
+_LEAST_BAR = 6
+
+
+class ProgressLine:
+    """Shows the progress of a run on a console, as a context.
+
+    Args:
+        console: where to; stderr by default.
+        clock: seconds.
+
+    Attributes:
+        warned: whether `warn` was called.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._loading = "loading"
+        self.warned = False
+        self._spinner = Spinner("dots")
+        self._began = clock()
+        self._printed_at = float("-inf")
+        self._printed: Progress | None = None
+        self._latest: Progress | None = None
+        self._live: Live | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._line,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+            )
+
+    def __enter__(self) -> ProgressLine:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        elif self._latest and self._latest is not self._printed:
+            self._print(words(self._latest))
+
+    def load(self, what: str) -> None:
+        """Say what is loaded before the first step."""
+        self._loading = f"loading {what}"
+        if self._live is None:
+            self._print(self._loading)
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of the progress; cheap, called after every step."""
+        first, self._latest = self._latest is None, progress
+        now = self._clock()
+        if self._live is None and (first or now - self._printed_at >= PLAIN_SECONDS):
+            self._printed, self._printed_at = progress, now
+            self._print(words(progress))
+
+    def warn(self, line: str) -> None:
+        """Print a warning above the line."""
+        self.warned = True
+        self._print(f"Warning: {' '.join(line.split())}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _line(self) -> RenderableType:
+        """The live line: a bar that takes what the words leave of the width."""
+        table = Table.grid(padding=(0, 1, 0, 0))
+        progress = self._latest
+        if progress is None:
+            text = f"{self._loading}, {duration(self._clock() - self._began)}"
+            table.add_row(self._spinner, Text(text, no_wrap=True, overflow="ellipsis"))
+            return table
+        text = words(progress)
+        room = self._console.width - len(text) - 2
+        if room >= _LEAST_BAR:
+            bar = ProgressBar(progress.examples, progress.finished, width=min(room, 30))
+            table.add_row(bar, Text(text, no_wrap=True))
+        else:
+            table.add_row(Text(text, no_wrap=True, overflow="ellipsis"))
+        return table
+
+
+def words(progress: Progress) -> str:
+    """The progress in one line of plain text."""
+    speed = progress.row_steps / progress.seconds if progress.seconds else 0.0
+    parts = [
+        f"{progress.finished}/{progress.examples} done",
+        f"{progress.exact} exact",
+        f"{progress.certified} certified",
+        f"{rate(speed)} row-steps/s",
+    ]
+    if progress.seconds_left is not None and progress.finished < progress.examples:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return ", ".join(parts)

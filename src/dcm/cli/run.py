@@ -1,0 +1,171 @@
+"""Request: what `dcm run` was asked, and doing it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from rich.console import Console
+
+from dcm.cli.fields import component
+from dcm.cli.overrides import (
+    TRACKER,
+    build_parts,
+    check,
+    default_tracker,
+    override,
+    read_form,
+    split,
+)
+from dcm.cli.progress import ProgressLine
+from dcm.cli.tables import closing_table
+from dcm.errors import DcmError, UsageError
+from dcm.plugins import installed
+from dcm.run_directory import EXPERIMENT, RunDirectory
+from dcm.serial import Description, build
+from dcm.tracking import TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from dcm.experiment import Experiment
+
+
+@attrs.define
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        experiment: an experiment.json; None for the defaults, or for the one of a run to resume.
+        chosen: component kind -> name, or None where none was chosen.
+        evaluators: names; none for the experiment's own.
+        settings: `key=value` texts.
+        seed: the seed, if one was given.
+        out: the run's folder, if one was given; `run` fills it in.
+        resume: go on with the run that is there.
+        track: whether to track the run.
+        json: print the summary as JSON.
+    """
+
+    experiment: Path | None
+    chosen: Mapping[str, str | None]
+    evaluators: Sequence[str]
+    settings: Sequence[str]
+    seed: int | None
+    out: Path | None
+    resume: bool
+    track: bool
+    json: bool
+    _running: bool = attrs.field(default=False, init=False)
+
+    def run(self) -> None:
+        """Run the experiment and print what it came to.
+
+        Raises:
+            DcmError: what was asked cannot be done, or the run failed.
+        """
+        form, settings = self._form(), [split(setting) for setting in self.settings]
+        with ProgressLine() as line:
+            override(form, settings)
+            check(form)
+            tracker_form = form.pop(TRACKER, None)
+            experiment = _built(form)
+            generator, dataset = _short_names(experiment)
+            self.out = out = self.out or _new_folder(f"{dataset}-{generator}")
+            tracker = self._tracker(tracker_form, line)
+            line.load(f"{generator} and {dataset}")
+            self._running = True
+            summary = experiment.run(
+                out, resume=self.resume, tracker=tracker, on_progress=line, warn=line.warn
+            )
+        if self.json:
+            print(json.dumps({**summary, "out": str(out)}, indent=2, ensure_ascii=False))
+            return
+        console = Console(highlight=False)
+        console.print(closing_table(summary, str(out)))
+        if tracker and tracker.started and not line.warned:
+            console.print(f"To look further: {tracker.started.hint}", soft_wrap=True, markup=False)
+
+    def how_to_go_on(self) -> str:
+        """A sentence on what there is after a failure; nothing where nothing was begun."""
+        if not (self._running and self.out and (self.out / EXPERIMENT).exists()):
+            return ""
+        command = ["dcm", "run", "--out", str(self.out), "--resume"]
+        if not self.track:
+            command.append("--no-track")
+        for setting in self.settings:
+            if setting.strip().startswith(TRACKER):
+                command += ["--set", setting]
+        return f"What is finished is kept; go on with: {shlex.join(command)}"
+
+    def _form(self) -> Description:
+        """The experiment before `--set`. Whatever can be wrong without loading anything is told
+        at once."""
+        evaluators = [("evaluator", name) for name in self.evaluators]
+        for kind, name in [*self.chosen.items(), *evaluators]:
+            if name:
+                installed().registered(kind, name)
+        path = self.experiment
+        if self.resume:
+            if self.out is None:
+                raise UsageError("--resume was asked for", "", "Say which run: --out DIR")
+            run = RunDirectory.open(self.out)
+            path = path or run.path / EXPERIMENT
+        elif self.out is not None:
+            RunDirectory.check_free(self.out)
+        form = read_form(path) if path else {}
+        form |= {kind: component(kind, name) for kind, name in self.chosen.items() if name}
+        if self.evaluators:
+            form["evaluators"] = [component("evaluator", name) for name in self.evaluators]
+        if self.seed is not None:
+            form["seed"] = self.seed
+        return form
+
+    def _tracker(self, form: Description | None, line: ProgressLine) -> _Remembering | None:
+        """The tracker asked for, else MLflow if it is there."""
+        if not self.track:
+            if form is not None:
+                asked = "--no-track and --set tracker were given"
+                raise UsageError(asked, "", "Leave out one of them")
+            return None
+        if form is not None:
+            return _Remembering(build(form))
+        try:
+            return _Remembering(default_tracker())
+        except DcmError as error:
+            line.warn(f"The run is not tracked: {error}")
+            return None
+
+
+class _Remembering(Tracker):
+    """A tracker that remembers the run it started, which knows how to look at it."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.started: TrackedRun | None = None
+
+    def start(self, name: str, description: Mapping[str, Any]) -> TrackedRun:
+        self.started = self._tracker.start(name, description)
+        return self.started
+
+
+def _built(form: Description) -> Experiment:
+    from dcm.experiment import Experiment
+
+    build_parts(form)  # for its errors, which name the key
+    return Experiment.build(form)
+
+
+def _short_names(experiment: Experiment) -> tuple[str, str]:
+    form = experiment.describe()
+    return form["generator"]["name"], form["dataset"]["name"]
+
+
+def _new_folder(name: str) -> Path:
+    folder = Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    candidates = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return folder if not folder.exists() else next(each for each in candidates if not each.exists())

@@ -1,0 +1,80 @@
+"""Controls: the same run on pairs that mean nothing, or with a model that knows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from dcm.errors import UsageError
+from dcm.experiment import Experiment
+from dcm.plugins import find, installed
+from dcm.protocol.statistics import Estimate
+from dcm.protocol.trials import Trial, mean_step_difference
+
+SHUFFLED = "shuffled"
+
+
+def controlled(experiment: Experiment, name: str) -> Experiment:
+    """The experiment with a control: a data set or generator that wraps its own.
+
+    Any registered data set with a field `dataset`, or generator with a field `generator`, can be
+    a control. A field `generator` of a data set gets the experiment's, a field `seed` its seed.
+
+    Raises:
+        UsageError: there is no such component, or it wraps nothing.
+    """
+    is_generator = any(each.name == name for each in installed().all("generator"))
+    kind = "generator" if is_generator else "dataset"
+    cls = find(kind, name)
+    fields = {field.alias for field in attrs.fields(cls)} if attrs.has(cls) else set()
+    if kind not in fields:
+        asked = f"{kind} {name!r} was asked for as a control"
+        raise UsageError(asked, f"It wraps no other {kind}", f"Give one with a field {kind!r}")
+    values: dict[str, Any] = {
+        "dataset": experiment.dataset,
+        "generator": experiment.generator,
+        "seed": experiment.seed,
+    }
+    wrapped = cls(**{key: value for key, value in values.items() if key in fields})
+    if is_generator:
+        return attrs.evolve(experiment, generator=wrapped)
+    return attrs.evolve(experiment, dataset=wrapped)
+
+
+def pair_key(id: str) -> str:
+    """The id of the example that a control's example was made of: "<id>~<control>"."""
+    return id.rpartition("~")[0]
+
+
+@attrs.frozen
+class Sentence:
+    """Whether true pairs are easier than shuffled ones, in one plain sentence.
+
+    Attributes:
+        difference: shuffled minus true, in steps to exact with the budget for those that never
+            were, averaged for each example over the numbers of slots.
+    """
+
+    difference: Estimate
+
+    @property
+    def text(self) -> str:
+        """The sentence. Easier means that the whole interval is above zero."""
+        value, low, high = self.difference.value, self.difference.low, self.difference.high
+        if value is None or low is None or high is None:
+            return "Nothing can be said of true against shuffled pairs: none were compared."
+        are = "are" if low > 0 else "are not"
+        harder = "; they are harder" if high < 0 else ""
+        return (
+            f"On this model and set, true pairs {are} easier than shuffled ones{harder} "
+            f"(shuffled pairs need {value:+.1f} steps to exact, "
+            f"95 % CI [{low:+.1f}, {high:+.1f}], {self.difference.count} pairs)."
+        )
+
+
+def compare(true: Mapping[int, Trial], shuffled: Mapping[int, Trial]) -> Sentence:
+    """Compare the runs on true and on shuffled pairs, K -> run."""
+    both = [(true[slots], shuffled[slots]) for slots in true if slots in shuffled]
+    return Sentence(mean_step_difference(both))

@@ -1,0 +1,27 @@
+"""The optimisers under their contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from dcm import Optimizer
+from dcm.testing.contracts import OptimizerContract
+from dcm_optimizers.adam import Adam
+from dcm_optimizers.restarts import Restarts
+
+
+class TestAdam(OptimizerContract):
+    covers = "optimizer/adam"
+
+    @pytest.fixture(params=[{}, {"lr": 0.05, "betas": [0.5, 0.9], "start_scale": 0.5}])
+    def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
+        return Adam(**request.param)
+
+
+class TestRestarts(OptimizerContract):
+    covers = "optimizer/restarts"
+
+    @pytest.fixture(params=[Restarts(), Restarts(Restarts(Adam(lr=0.2), count=2), count=3)])
+    def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
+        found: Optimizer = request.param
+        return found

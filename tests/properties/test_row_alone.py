@@ -1,0 +1,129 @@
+"""Promises 1 and 2: a row's result depends on the row alone, its randomness on its key alone."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcm import Baselines, Example, Modes, RowKey, find, solve
+from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
+
+TEXTS = st.text(alphabet="abcdefgh xyz?0123456789", min_size=1, max_size=30).filter(str.strip)
+
+
+@st.composite
+def tasks(draw, least=2, most=6):
+    """Examples of mixed lengths, among them sometimes one that is far longer than the rest."""
+    pairs = draw(st.lists(st.tuples(TEXTS, TEXTS), min_size=least, max_size=most))
+    examples = [Example(id=f"e{n}", question=q, answer=a) for n, (q, a) in enumerate(pairs)]
+    if draw(st.booleans()):
+        examples[0] = attrs.evolve(examples[0], question="long " * 25)
+    return examples
+
+
+def options(slots=2, **more):
+    """Rows that end at different steps, some by the criterion and some by the budget."""
+    return {
+        "slots": slots,
+        "max_steps": 9,
+        "optimizer": find("optimizer", "restarts")(find("optimizer", "adam")(lr=0.05), count=2),
+        "criterion": find("criterion", "ratio-to-random")(ratio=0.9),
+        "baselines": Baselines(draws=1),
+        "seed": 3,
+        **more,
+    }
+
+
+@settings(max_examples=8)
+@given(tasks(), st.data())
+def test_number_of_lanes_and_order_change_nothing(tiny, results, task, data):
+    slots = data.draw(st.sampled_from([1, 2, 5]), "slots")
+    modes = Modes(tiny, data.draw(st.sampled_from(["prefix", "suffix"]), "layout"))
+    first, second = (data.draw(st.integers(1, 8), "lanes") for _ in range(2))
+    shuffled = data.draw(st.permutations(task), "order")
+    one = results(tiny, task, **options(slots, modes=modes, lanes=first))
+    other = results(tiny, shuffled, **options(slots, modes=modes, lanes=second))
+    assert one == other
+
+
+@settings(max_examples=5)
+@given(tasks(), st.data())
+def test_companions_change_nothing(tiny, results, task, data):
+    together = results(tiny, task, **options(lanes=8))
+    chosen = data.draw(st.sampled_from(task))
+    assert results(tiny, [chosen], **options(lanes=8)) == {chosen.id: together[chosen.id]}
+
+
+def test_full_lanes_change_nothing(tiny, results):
+    """Wide batches run other kernels than narrow ones."""
+    task = [Example(id=f"e{n}", question="q" * (n % 23 + 1), answer=f"a{n}") for n in range(40)]
+    wide = results(tiny, task, **options(lanes=40, max_steps=4))
+    narrow = results(tiny, task, **options(lanes=3, max_steps=4))
+    assert wide == narrow
+
+
+def test_rows_that_run_long_change_nothing(results):
+    """Hundreds of steps: what an optimiser derives from its step count must not depend on lanes."""
+    generator = QuadraticGenerator(tolerance=1e-4)
+    task = [Example(id=f"e{n}", question="q", answer=f"{n * 1.5 - 20}") for n in range(20)]
+    settings_ = {
+        "objective": QuadraticObjective(),
+        "optimizer": find("optimizer", "adam")(lr=0.1),
+        "slots": 3,
+        "max_steps": 400,
+    }
+    wide = results(generator, task, lanes=20, **settings_)
+    assert max(each["steps"][0] for each in wide.values()) > 200
+    assert results(generator, task, lanes=1, **settings_) == wide
+
+
+def starts(tiny, examples, seed=0, optimizer=None):
+    """id -> the start contents, kept since nothing later is measured."""
+    found = solve(
+        tiny,
+        examples,
+        slots=2,
+        max_steps=1,
+        seed=seed,
+        optimizer=optimizer or find("optimizer", "adam")(),
+    )
+    return {outcome.example.id: outcome.content for outcome in found}
+
+
+def test_randomness_comes_from_seed_and_id(tiny):
+    one = Example(id="one", question="same?", answer="same")
+    two = attrs.evolve(one, id="two")
+    other_text = attrs.evolve(one, question="other?", answer="other")
+    first = starts(tiny, [one, two], seed=5)
+    assert not torch.equal(first["one"], first["two"])
+    assert torch.equal(first["one"], starts(tiny, [two, one], seed=5)["one"])
+    assert torch.equal(first["one"], starts(tiny, [other_text], seed=5)["one"])
+    assert not torch.equal(first["one"], starts(tiny, [one], seed=6)["one"])
+
+
+def test_randomness_leaves_the_process_alone(tiny):
+    task = [Example(id="one", question="why?", answer="so")]
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = starts(tiny, task)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(starts(tiny, task)["one"], first["one"])
+
+
+@pytest.mark.parametrize("purpose", ["start", "baseline"])
+def test_row_keys_are_independent(purpose):
+    def numbers(key):
+        return torch.randn(4, generator=key.random(purpose)).tolist()
+
+    keys = [
+        RowKey(seed, name, attempt)
+        for seed in (0, 1, 11)
+        for name in ("a", "b", "1")
+        for attempt in (0, 1, 11)
+    ]
+    assert len({tuple(numbers(key)) for key in keys}) == len(keys)
+    assert numbers(RowKey(0, "a", 1)) == numbers(RowKey(0, "a", 1))

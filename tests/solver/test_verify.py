@@ -1,0 +1,173 @@
+"""Verification: what fails it goes on with a higher margin, then starts anew, then is given up."""
+
+from __future__ import annotations
+
+import itertools
+
+import attrs
+import pytest
+
+from dcm import Example, Status, find, solve
+from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
+
+
+class Verifier:
+    """Certifies contents whose margin reaches a bound, and keeps what it was asked."""
+
+    def __init__(self, bound):
+        self.bound = bound
+        self.asked = []
+
+    def __call__(self, outcomes):
+        self.asked.append([(each.example.id, each.margin, each.status) for each in outcomes])
+        return [
+            attrs.evolve(each, certified=each.margin >= self.bound, decoded={"answer": "text"})
+            for each in outcomes
+        ]
+
+    def margins(self, key="e0"):
+        return [margin for call in self.asked for id, margin, _ in call if id == key]
+
+
+def solved(verify, count=1, **options):
+    task = [Example(id=f"e{n}", question="q", answer=f"{5 + n}.0") for n in range(count)]
+    outcomes = list(
+        solve(
+            QuadraticGenerator(tolerance=2.0),  # the margin is 2 - distance
+            task,
+            verify=verify,
+            **{
+                "objective": QuadraticObjective(),
+                "optimizer": find("optimizer", "adam")(lr=0.1),
+                "criterion": find("criterion", "exact")(margin=0.0),
+                "slots": 2,
+                "max_steps": 200,
+                **options,
+            },
+        )
+    )
+    assert sorted(each.example.id for each in outcomes) == sorted(each.id for each in task)
+    return outcomes
+
+
+def test_what_passes_is_given_out_as_verified():
+    verify = Verifier(0.0)
+    (outcome,) = solved(verify)
+    assert outcome.certified is True
+    assert outcome.decoded == {"answer": "text"}
+    assert outcome.status == Status.CONVERGED
+    assert len(verify.margins()) == 1
+
+
+def test_what_fails_goes_on_with_twice_the_margin():
+    verify = Verifier(0.9)
+    (outcome,) = solved(verify)
+    assert outcome.certified is True
+    assert outcome.status == Status.CONVERGED
+    assert outcome.attempts == 1
+    margins = verify.margins()
+    assert len(margins) > 2
+    for before, after in itertools.pairwise(margins):
+        assert after >= 2 * before
+    assert outcome.margin == margins[-1] >= 0.9
+    # It went on where it stood: as many steps as a row needs that asks for as much at once.
+    needed = 2 * margins[-2]
+    (direct,) = solved(Verifier(0.9), criterion=find("criterion", "exact")(margin=needed))
+    again = len(margins) - 1
+    assert outcome.steps == direct.steps + again
+    assert outcome.margin == pytest.approx(direct.margin, abs=1e-5)
+
+
+def test_what_never_passes_is_uncertified_when_the_budget_is_spent():
+    (outcome,) = solved(Verifier(3.0), max_steps=80)
+    assert outcome.certified is False
+    assert outcome.exact
+    assert outcome.row_steps == 80
+    assert outcome.decoded == {"answer": "text"}
+    assert outcome.content is not None
+
+
+def test_what_never_passes_gets_its_other_attempts_too():
+    adam = find("optimizer", "adam")(lr=0.1)
+    (outcome,) = solved(
+        Verifier(3.0), optimizer=find("optimizer", "restarts")(adam, count=3), max_steps=80
+    )
+    assert outcome.certified is False
+    assert outcome.attempts == 3
+    assert outcome.row_steps == 240
+
+
+def test_an_exact_row_at_the_end_of_its_budget_is_certified_and_not_restarted():
+    """The criterion asks for more than certification does."""
+    verify = Verifier(0.3)
+    adam = find("optimizer", "adam")(lr=0.1)
+    (outcome,) = solved(
+        verify,
+        criterion=find("criterion", "exact")(margin=1.999999),
+        optimizer=find("optimizer", "restarts")(adam, count=3),
+        max_steps=70,
+    )
+    assert outcome.status == Status.MAX_STEPS
+    assert outcome.certified is True
+    assert (outcome.attempts, outcome.row_steps) == (1, 70)
+
+
+def test_contents_that_are_not_exact_are_verified_once_and_never_sent_back():
+    verify = Verifier(9.0)
+    (outcome,) = solved(verify, max_steps=2)
+    assert not outcome.exact
+    assert outcome.certified is False
+    assert len(verify.margins()) == 1
+    assert outcome.row_steps == 2
+
+
+def test_nothing_is_verified_where_there_is_no_content():
+    verify = Verifier(0.0)
+    task = [
+        Example(id="long", question="q", answer="x" * 2000),
+        Example(id="nan", question="q", answer="nan"),
+    ]
+    outcomes = list(
+        solve(
+            QuadraticGenerator(),
+            task,
+            objective=QuadraticObjective(),
+            optimizer=find("optimizer", "adam")(start_scale=float("inf")),
+            slots=1,
+            max_steps=4,
+            verify=verify,
+        )
+    )
+    assert {each.example.id: each.status for each in outcomes} == {
+        "long": Status.FAILED,
+        "nan": Status.NONFINITE,
+    }
+    assert [each.certified for each in outcomes] == [None, None]
+    assert verify.asked == []
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7])
+def test_verification_in_batches_changes_no_result(lanes):
+    """Which rows are verified together depends on the lanes; the results do not."""
+
+    def key(outcome):
+        return (
+            outcome.status,
+            outcome.steps,
+            outcome.row_steps,
+            outcome.certified,
+            outcome.content.tolist(),
+        )
+
+    options = {"count": 9, "max_steps": 70}
+    wide = {each.example.id: key(each) for each in solved(Verifier(1.2), lanes=9, **options)}
+    assert len({each[3] for each in wide.values()}) == 2, "some must pass and some must fail"
+    found = {each.example.id: key(each) for each in solved(Verifier(1.2), lanes=lanes, **options)}
+    assert found == wide
+
+
+def test_several_are_verified_at_once():
+    verify = Verifier(0.0)
+    solved(verify, count=20, lanes=20)
+    assert max(len(call) for call in verify.asked) >= 4
+    assert len(verify.asked) < 20

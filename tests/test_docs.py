@@ -1,0 +1,144 @@
+"""The documentation runs: Python blocks are executed, `dcm` commands are parsed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+import pytest
+import typer
+from typer.core import TyperGroup
+
+import dcm
+from dcm.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DISTRIBUTION = "dynamic-context-memory"
+FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, the name of the file it stands for, its text and line."""
+
+    language: str
+    title: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for found in FENCE.finditer(text):
+        line = text.count("\n", 0, found.start()) + 2
+        yield Block(found[1], found[2] or "", found[3], line)
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Place and arguments of every `dcm` command in the pages."""
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language == "sh":
+                for number, line in enumerate(block.text.splitlines(), block.line):
+                    words = shlex.split(line, comments=True)
+                    for place, word in enumerate(words):
+                        if Path(word).name == "dcm":
+                            yield f"{page.relative_to(ROOT)}:{number}", words[place + 1 :]
+
+
+def with_python(page: Path) -> bool:
+    return any(block.language == "python" for block in blocks(page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if with_python(page)],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_python_blocks_run_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    names: dict[str, object] = {"__name__": "page"}
+    try:
+        for block in blocks(page):
+            if block.title:
+                file = tmp_path / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.text, encoding="utf-8")
+            elif block.language == "python":
+                # Blank lines in front, so that a traceback gives the page's line.
+                source = "\n" * (block.line - 1) + block.text
+                exec(compile(source, str(page), "exec"), names)  # noqa: S102 - our own pages
+    finally:
+        for name in set(sys.modules) - before:
+            if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [pytest.param(*each, id=each[0]) for each in commands()]
+)
+def test_commands_are_understood(place: str, words: list[str]) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    with group.make_context("dcm", words[:1]) as context:
+        name, command, _ = group.resolve_command(context, words[:1])
+    command.make_context(name, words[1:], parent=context).close()
+
+
+def test_commands_name_components_and_fields_that_exist() -> None:
+    for place, words in commands():
+        chosen = {"generator": "nano", "dataset": "samples", "objective": "joint"}
+        chosen |= {"optimizer": "restarts", "criterion": "exact", "tracker": "mlflow"}
+        for option, value in pairwise(words):
+            kind = option.removeprefix("--")
+            if kind in chosen:
+                chosen[kind] = value
+        for option, value in pairwise(words):
+            if option == "--set":
+                kind, dot, rest = value.partition("=")[0].partition(".")
+                cls = dcm.find(kind, chosen[kind]) if dot else dcm.Experiment
+                field = (rest if dot else kind).partition(".")[0]
+                known = {each.alias for each in attrs.fields(cls)}
+                assert field in known, f"{place}: {value}"
+        if words[:1] == ["show"]:
+            dcm.find(*words[1:3])
+
+
+def test_contracts_cover_every_plugin() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py")}
+    linter = project["tool"]["importlinter"]
+    core, independent, public, mlflow = linter["contracts"]
+    assert set(project["project"]["entry-points"]["dcm"].values()) == packages
+    assert set(linter["root_packages"]) == packages | {"dcm"}
+    assert set(core["forbidden_modules"]) == packages
+    assert set(independent["modules"]) == packages
+    assert set(public["source_modules"]) == packages
+    assert set(mlflow["source_modules"]) == packages | {"dcm"}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "\n".join(
+        page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md")
+    )
+    named = set(re.findall(r"^(?:::: |`)dcm\.(?:\w+\.)*(\w+)`?$", pages, re.MULTILINE))
+    assert set(dcm.__all__) - {"__version__"} <= named
+
+
+def test_every_bundled_component_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "components.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: ([\w.]+)", page, re.MULTILINE))
+    names = {name.rpartition(".")[2] for name in shown}
+    own = [each for each in dcm.Plugins.installed().all() if each.distribution == DISTRIBUTION]
+    assert {each.component.target.rpartition(":")[2] for each in own} <= names
