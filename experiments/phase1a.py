@@ -192,7 +192,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the protocol; the exit status."""
     asked = options().parse_args(arguments)
     with Shown(asked.json) as shown:
-        record = Protocol(plan(asked), asked.out, resume=asked.resume, listener=shown.listener).run()
+        record = Protocol(
+            plan(asked), asked.out, resume=asked.resume, listener=shown.listener
+        ).run()
     write_report(record, asked.out / "report.txt")
     if asked.json:
         print(json.dumps(record, indent=2, ensure_ascii=False))

@@ -11,6 +11,11 @@ from dcm import Generator, GeneratorError, find
 from dcm.causal_lm import CausalLM, CausalLMGenerator
 
 
+def _nano() -> Generator:
+    generator: Generator = find("generator", "nano")()
+    return generator
+
+
 @attrs.frozen
 class RandomInit(CausalLMGenerator):
     """The same architecture and tokenizer as another generator, with untrained weights.
@@ -24,7 +29,7 @@ class RandomInit(CausalLMGenerator):
     """
 
     generator: Generator = attrs.field(
-        factory=lambda: find("generator", "nano")(),
+        factory=_nano,
         validator=attrs.validators.instance_of(Generator),
     )
     seed: int = 0

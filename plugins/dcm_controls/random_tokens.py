@@ -13,6 +13,11 @@ _MARK = "~random-tokens"
 _TRIES = 2_000  # tokens drawn for one place before it is given up
 
 
+def _nano() -> Generator:
+    generator: Generator = find("generator", "nano")()
+    return generator
+
+
 @attrs.frozen
 class RandomTokens(TaskDataset):
     """Each question and answer of another data set replaced by random tokens, as many as it has.
@@ -31,7 +36,7 @@ class RandomTokens(TaskDataset):
 
     dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
     generator: Generator = attrs.field(
-        factory=lambda: find("generator", "nano")(),
+        factory=_nano,
         validator=attrs.validators.instance_of(Generator),
     )
     seed: int = 0

@@ -50,7 +50,10 @@ class WrongAnswer(TaskDataset):
     @property
     def skipped(self) -> Mapping[str, int]:
         left_out = len(self.dataset) - len(self)
-        return {**self.dataset.skipped, **({"without an alternative": left_out} if left_out else {})}
+        return {
+            **self.dataset.skipped,
+            **({"without an alternative": left_out} if left_out else {}),
+        }
 
     @cached_property
     def _chosen(self) -> list[tuple[int, str]]:

@@ -27,7 +27,7 @@ class Paraphrase(Objective):
 
     weight: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
     most: int | None = attrs.field(
-        default=4, validator=attrs.validators.optional(attrs.validators.ge(1))
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
     )
     question_weight: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     answer_weight: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))

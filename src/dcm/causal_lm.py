@@ -166,6 +166,10 @@ class CausalLM:
         """
         if strands.layout == "suffix" and self.packs:
             return self._score_packed(content, strands)
+        return self._score_apart(content, strands)
+
+    def _score_apart(self, content: Tensor, strands: Strands) -> StrandScores:
+        """Score strands as sequences of their own."""
         count, device = len(strands), content.device
         nll = torch.zeros(count, device=device)
         margin = torch.empty(count, device=device)
@@ -193,9 +197,39 @@ class CausalLM:
 
     @cached_property
     def packs(self) -> bool:
-        """Whether strands can be packed: the model must take positions and a mask as they are."""
+        """Whether strands can be packed: the model takes positions and a mask as they are.
+
+        Windows and chunks of attention are masks of the model's own, which a mask from outside
+        replaces. Layers that are no attention carry one strand over to the next, which no mask
+        stops; some models take positions and count for themselves. Both show when it is tried.
+        """
         known = inspect.signature(self.model.forward).parameters
-        return {"position_ids", "attention_mask"} <= set(known)
+        config = self.model.config.get_text_config()
+        windows = ("sliding_window", "attention_window_size", "attention_chunk_size")
+        if not {"position_ids", "attention_mask"} <= set(known):
+            return False
+        if any(getattr(config, window, None) for window in windows):
+            return False
+        return self._packs_truly()
+
+    @torch.no_grad()
+    def _packs_truly(self) -> bool:
+        """Whether strands that are packed score as they do apart, and none sees another."""
+        embedded = self.embed(torch.arange(8, device=self.model.device))
+        content, lead = embedded[None, :2], embedded[2:4]
+
+        def strands(first: int) -> Strands:
+            ids = [tuple(range(first, first + 8)), (5, 3, 1, 4)]
+            row = torch.zeros(2, dtype=torch.int64, device=content.device)
+            return Strands(row, lead, ids, torch.ones(2, device=content.device), 1, "suffix")
+
+        try:
+            one, other = (self._score_packed(content, strands(first)) for first in (0, 8))
+        except (RuntimeError, TypeError, ValueError):
+            return False
+        apart = self._score_apart(content, strands(0))
+        near = torch.allclose(one.nll, apart.nll, rtol=0.05)
+        return near and bool(one.nll[1] == other.nll[1])
 
     def _score_packed(self, content: Tensor, strands: Strands) -> StrandScores:
         """Score strands that stand behind one copy of their row's content; see `dcm.packing`."""

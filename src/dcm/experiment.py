@@ -126,7 +126,7 @@ class Experiment:
             directory: the run directory; absent or empty, unless `resume`.
             resume: go on with the run that is there. What is finished is not done again.
             tracker: told what happens; its failure does not stop the run.
-            on_progress: called after each step.
+            on_progress: called when all is loaded, after each step and after each example.
             warn: called with one line where something went wrong that does not stop the run.
 
         Returns:
@@ -199,6 +199,7 @@ class _Running:
         self.began = time.perf_counter()
         failed = True
         try:
+            self._progress(count)
             for outcome in self._outcomes(run, finished, count):
                 self._record(run, outcome, count)
             summary = self._summary(run, count)

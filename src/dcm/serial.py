@@ -75,7 +75,7 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
         return cls(**params)
     except DcmError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         asked = f"{kind} {description['name']!r} cannot be built"
         raise UsageError(asked, _reason(error)) from error
 

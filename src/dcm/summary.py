@@ -42,6 +42,7 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
 
     Rates are shares of the finished examples, steps are those of the converged, and
     `mean_loss_ratio` is the mean over examples and modes of final / random baseline loss.
+    `failed_reasons` counts FAILED examples by the class of their reason, "too long for the model".
 
     Args:
         results: lines of results.jsonl; read once.
@@ -61,7 +62,7 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         if result["status"] == "CONVERGED":
             steps.append(result["steps"])
         if result["reason"]:
-            reasons[result["reason"]] += 1
+            reasons[result["reason"].partition(": ")[0]] += 1
         random = result["baselines"].get("random", {})
         losses = {mode: loss for mode, loss in result["losses"].items() if loss is not None}
         each = [loss / random[mode] for mode, loss in losses.items() if random.get(mode)]
@@ -71,6 +72,7 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         "examples": examples,
         "finished": finished,
         "status_counts": dict(sorted(statuses.items())),
+        "failed_reasons": dict(sorted(reasons.items())),
         "converged_rate": share(statuses["CONVERGED"], finished),
         "exact_rate": share(exact, finished),
         "certified_rate": share(certified, finished),

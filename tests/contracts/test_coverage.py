@@ -12,7 +12,7 @@ from dcm.plugins import Registered, installed
 
 
 def covered() -> set[str]:
-    """"kind/name" of every contract test in this folder."""
+    """ "kind/name" of every contract test in this folder."""
     found = set()
     for path in Path(__file__).parent.glob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -189,7 +189,7 @@ class Pairs(ToyTask):
 
 class Percent(ToyTask):
     def grade(self, example: Example, text: str) -> dict[str, float]:
-        return {"percent": 100.0 * (example.answer == text)}
+        return {"percent": 100.0 if example.answer == text else 50.0}
 
 
 @attrs.frozen
@@ -269,8 +269,10 @@ class Lossy(TinyGenerator):
 
 
 @attrs.define
-class Mutable(ToyTask):
+class Mutable:
     """Can be changed, and says nothing of its field."""
+
+    count: int = 1
 
 
 OBJECTIVE, OPTIMIZER, CRITERION = ObjectiveContract(), OptimizerContract(), CriterionContract()
@@ -329,7 +331,10 @@ BROKEN: list[tuple[Callable[..., None], dict[str, Any]]] = [
         {"generator": OtherEmbeddings(), "slots": 1, "layout": "prefix"},
     ),
     (GENERATOR.test_both_layouts_are_one_prompt_of_tokens, {"generator": NoPrefix()}),
-    (GENERATOR.test_a_text_comes_back_from_its_tokens, {"generator": Lossy()}),
+    (
+        GENERATOR.test_white_space_and_spellings_of_special_tokens_are_texts_too,
+        {"generator": Lossy(), "text": " a  b "},
+    ),
     (COMPONENT.test_its_fields_are_documented, {"component": Mutable()}),
 ]
 

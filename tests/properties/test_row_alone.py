@@ -71,7 +71,7 @@ def test_rows_that_run_long_change_nothing(results):
     task = [Example(id=f"e{n}", question="q", answer=f"{n * 1.5 - 20}") for n in range(20)]
     settings_ = {
         "objective": QuadraticObjective(),
-        "optimizer": find("optimizer", "adam")(lr=0.1),
+        "optimizer": find("optimizer", "adam")(lr=0.1, betas=(0.9, 0.999), start_scale=1.0),
         "slots": 3,
         "max_steps": 400,
     }

@@ -105,7 +105,7 @@ def run(
 
     \b
     dcm run
-    dcm run --dataset squad --set dataset.path=dev-v2.0.json --set dataset.limit=100
+    dcm run --dataset squad --set dataset.path=dev.json --set dataset.limit=100
     dcm run --generator transformers --set generator.model=gpt2 --set slots=16
     dcm run --set optimizer.inner.lr=0.1 --set evaluators.0.partial=0.4
     dcm run runs/one/experiment.json --seed 1 --out runs/two

@@ -47,9 +47,12 @@ class Field:
         return not self.types or NoneType in self.types
 
     def default_form(self) -> Any:
-        """The serial form of its default."""
-        default = self.default
-        return to_form(default.factory() if isinstance(default, attrs.Factory) else default)  # type: ignore[arg-type]
+        """The serial form of its default; None where that depends on other fields."""
+        default: Any = self.default
+        factory: Any = attrs.Factory  # a class, which its type stubs call a function
+        if not isinstance(default, factory):
+            return to_form(default)
+        return None if default.takes_self else to_form(default.factory())
 
 
 def fields_of(cls: type) -> dict[str, Field]:

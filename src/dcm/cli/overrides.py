@@ -182,7 +182,13 @@ def _places(
 
 
 def _is_component(value: Any) -> TypeGuard[Description]:
-    return is_description(value)
+    """Whether it is the serial form of a component, and not only looks like one."""
+    return (
+        is_description(value)
+        and isinstance(value["kind"], str)
+        and isinstance(value["name"], str)
+        and isinstance(value.get("params", {}), dict)
+    )
 
 
 def _component_fields(form: Description) -> dict[str, Field]:
@@ -202,13 +208,15 @@ def _check(form: Mapping[str, Any], fields: Mapping[str, Field], above: str) -> 
         if field.many != isinstance(value, list):
             there = f"It is {'a list' if field.many else 'one component'}, not {value!r}"
             raise UsageError(f"{place} cannot be used", there)
-        numbered = [(f"{place}.{number}", each) for number, each in enumerate(value)]
-        for own_place, member in numbered if field.many else [(place, value)]:
-            _check_component(member, field.kind, own_place)
+        if not field.many:
+            _check_component(value, field.kind, place)
+            continue
+        for number, member in enumerate(value):
+            _check_component(member, field.kind, f"{place}.{number}")
 
 
 def _check_component(form: Any, kind: str, place: str) -> None:
-    if not is_description(form) or form["kind"] != kind:
+    if not _is_component(form) or form["kind"] != kind:
         do = f'Write it {{"kind": "{kind}", "name": ..., "params": {{...}}}}'
         raise UsageError(f"{place} is no {kind}", f"It is {json.dumps(form)}", do)
     params, fields = form.get("params", {}), _component_fields(form)

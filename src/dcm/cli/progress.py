@@ -52,7 +52,7 @@ class ProgressLine:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
                 console=self._console,
-                get_renderable=self._line,
+                get_renderable=self.rendered,
                 refresh_per_second=8,
                 transient=True,
                 redirect_stdout=False,
@@ -96,7 +96,7 @@ class ProgressLine:
     def _print(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
 
-    def _line(self) -> RenderableType:
+    def rendered(self) -> RenderableType:
         """The live line: a bar that takes what the words leave of the width."""
         table = Table.grid(padding=(0, 1, 0, 0))
         progress = self._latest
@@ -116,9 +116,12 @@ class ProgressLine:
 
 def words(progress: Progress) -> str:
     """The progress in one line of plain text."""
+    done = f"{progress.finished}/{progress.examples} done"
+    if not progress.row_steps:
+        return done if progress.finished == progress.examples else f"{done}, starting"
     speed = progress.row_steps / progress.seconds if progress.seconds else 0.0
     parts = [
-        f"{progress.finished}/{progress.examples} done",
+        done,
         f"{progress.exact} exact",
         f"{progress.certified} certified",
         f"{rate(speed)} row-steps/s",

@@ -29,8 +29,12 @@ def closing_table(summary: Mapping[str, Any], out: str) -> Table:
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     finished, statuses = summary["finished"], summary["status_counts"]
-    left_out = ", ".join(f"{count} {reason}" for reason, count in summary["skipped"].items())
-    examples = str(summary["examples"]) + (f"; left out: {left_out}" if left_out else "")
+    examples = str(summary["examples"])
+    # Records that made no example, and examples that could not be attempted.
+    for what, key in (("left out", "skipped"), ("not attempted", "failed_reasons")):
+        if summary[key]:
+            counts = (f"{count} {reason}" for reason, count in summary[key].items())
+            examples += f"; {what}: {', '.join(counts)}"
     rows = [("examples", examples)]
     for name in ("converged", "exact", "certified"):
         share = summary[f"{name}_rate"]

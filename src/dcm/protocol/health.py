@@ -7,7 +7,7 @@ first - best. The definitions are asked in this order, and the first that holds 
 - too-short: fewer than three recorded steps, which have no shape.
 - failed-diverged: a value is not finite, or last > 1.1 x first.
 - failed-flat: best > 0.9 x first: a tenth of the loss was never gained.
-- warning-oscillating: the rises along the curve add up to more than half of the drop.
+- warning-oscillating: the rises along the curve add up to more than a fifth of the drop.
 - healthy-plateau-then-drop: for a stretch of at least 30 % of the steps the best loss so far
   falls by at most a tenth of the drop, and at least two fifths of the drop come after it.
 - healthy-monotonic: all others.
@@ -29,7 +29,7 @@ Points = Sequence[tuple[int, float]]
 SHORTEST = 3
 DIVERGED = 1.1
 FLAT = 0.9
-RISES = 0.5
+RISES = 0.2
 PLATEAU_STEPS = 0.3
 PLATEAU_DROP = 0.1
 DROP_AFTER = 0.4
@@ -110,5 +110,7 @@ def sparkline(points: Points, width: int = 40) -> str:
     for place in range(width):
         step = first + (last - first) * place / max(1, width - 1)
         loss = next(value for at, value in reversed(finite) if at <= step)
-        bars.append(_BARS[round((loss - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0])
+        bars.append(
+            _BARS[round((loss - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0]
+        )
     return "".join(bars)

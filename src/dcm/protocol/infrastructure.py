@@ -90,7 +90,7 @@ def infrastructure(
     gates = [
         Gate(
             stage="0",
-            name=f"the loss decreases on {PAIRS} pairs",
+            name=f"loss falls on {PAIRS} pairs",
             measured=rate([best < first for _, first, best in runs]),
             relation=">=",
             threshold=1.0,
@@ -98,7 +98,7 @@ def infrastructure(
         ),
         Gate(
             stage="0",
-            name="the model's parameters are untouched",
+            name="parameters are untouched",
             measured=Estimate(float(untouched), None, None, 1),
             relation=">=",
             threshold=1.0,
@@ -106,7 +106,7 @@ def infrastructure(
         ),
         Gate(
             stage="0",
-            name="loss after plain text / loss of guessing",
+            name="loss after text / of guessing",
             measured=guess,
             relation="<=",
             threshold=BETTER_THAN_GUESSING,
@@ -135,7 +135,7 @@ def vacuity(found: FalseConvergence) -> Gate:
     """Whether the protocol's rule says anything; where not, gates count by `exact`."""
     return Gate(
         stage="0",
-        name="seed-rule's false-convergence rate",
+        name="false convergence of seed-rule",
         measured=found.rate,
         relation="<=",
         threshold=VACUOUS_ABOVE,

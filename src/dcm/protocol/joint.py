@@ -33,9 +33,7 @@ class Rates:
     @classmethod
     def of(cls, results: Sequence[Result], counting: Counting) -> Rates:
         """Count a run."""
-        by = {
-            name: rate(counting.flags(results, name)) for name in (SEED_RULE, EXACT, CERTIFIED)
-        }
+        by = {name: rate(counting.flags(results, name)) for name in (SEED_RULE, EXACT, CERTIFIED)}
         return cls(by, counting.decides)
 
     @property
@@ -143,7 +141,7 @@ def joint_gates(rates: Rates) -> list[Gate]:
     return [
         rates.gate(
             "2",
-            "question and answer converge",
+            "both converge",
             ">=",
             STOP_BELOW,
             (
@@ -154,7 +152,7 @@ def joint_gates(rates: Rates) -> list[Gate]:
         ),
         rates.gate(
             "2",
-            "success: most pairs converge",
+            "success, most converge",
             ">",
             SUCCESS_ABOVE,
             "Look at the failed examples in stage 3, and try more slots",

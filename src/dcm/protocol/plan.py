@@ -104,4 +104,4 @@ def part(dataset: TaskDataset, count: int, seed: int) -> TaskDataset:
 def one_attempt(optimizer: Optimizer) -> Optimizer:
     """The optimiser without its restarts."""
     restarts = find("optimizer", "restarts")
-    return attrs.evolve(optimizer, count=1) if isinstance(optimizer, restarts) else optimizer  # type: ignore[misc]
+    return attrs.evolve(optimizer, count=1) if isinstance(optimizer, restarts) else optimizer

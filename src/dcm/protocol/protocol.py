@@ -29,6 +29,7 @@ from dcm.protocol.spot_check import SpotCheck
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
 from dcm.run_directory import EXPERIMENT, RunDirectory, write_json
+from dcm.strands import Layout
 
 PROTOCOL = "protocol.json"
 BASELINES = "baselines.jsonl"
@@ -131,9 +132,11 @@ class Protocol:
         record["gates"] = [gate.as_json() for gate in self.gates]
         record["seconds"][name] = round(time.perf_counter() - began, 1)
         reasons = [{"gate": gate.name, "advice": gate.advice} for gate in failed(gates)]
-        for signal in found.get("signals", []):
-            if signal["fired"] and signal["stops"]:
-                reasons.append({"gate": signal["name"], "advice": signal["advice"]})
+        reasons += [
+            {"gate": signal["name"], "advice": signal["advice"]}
+            for signal in found.get("signals", [])
+            if signal["fired"] and signal["stops"]
+        ]
         if reasons and self.plan.force:
             record["forced"] += [{"stage": name, **reason} for reason in reasons]
         elif reasons:
@@ -148,7 +151,7 @@ class Protocol:
 
     @cached_property
     def _modes(self) -> Modes:
-        layout = "suffix" if self.experiment.layout == "suffix" else "prefix"
+        layout: Layout = "suffix" if self.experiment.layout == "suffix" else "prefix"
         return Modes(self.experiment.generator, layout)
 
     @cached_property
@@ -300,7 +303,9 @@ class Protocol:
         plan = self.plan
         runs: list[Record] = []
         base: Trial | None = None
-        for number, (label, changed) in enumerate({"base": self.experiment, **plan.ablations}.items()):
+        for number, (label, changed) in enumerate(
+            {"base": self.experiment, **plan.ablations}.items()
+        ):
             experiment = attrs.evolve(
                 changed,
                 dataset=part(changed.dataset, plan.ablation_pairs, changed.seed),

@@ -50,7 +50,9 @@ def stage_report(name: str, record: Mapping[str, Any]) -> Group:
     ]
     stopped = record["stopped"]
     if stopped and stopped["stage"] == name:
-        parts.append(Text(f"Stopped after stage {name}. To go on all the same: --force", "bold red"))
+        parts.append(
+            Text(f"Stopped after stage {name}. To go on all the same: --force", "bold red")
+        )
     if any(each["stage"] == name for each in record["forced"]):
         parts.append(Text("Forced past a failed gate: the result says so.", "bold red"))
     return Group(*parts, "")
@@ -78,31 +80,26 @@ def _infrastructure(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
     found = stage["false_convergence"]
     by_mode = ", ".join(f"{mode} {percent(each)}" for mode, each in found["by_mode"].items())
     yield Text(
-        f"seed-rule calls {percent(found)} {interval(found, 100)} of {found['count']} x "
-        f"{found['draws']} random contents converged ({by_mode}). Gates count by {stage['decides']}."
+        f"seed-rule calls {percent(found)} {interval(found, 100, 0)} of {found['count']} x "
+        f"{found['draws']} random contents converged ({by_mode}). "
+        f"Gates count by {stage['decides']}."
     )
 
 
 def _single(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
-    table = _table("Stage 1: one text alone", "text")
-    _add_rate_columns(table)
+    table = _numbers("Stage 1: one text alone", "text")
     for mode, found in stage.items():
-        table.add_row(mode, *_rates(found["rates"]), *_steps(found["steps_to_exact"]))
+        _add_run(table, mode, found)
     yield table
 
 
 def _joint(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
-    table = _table("Stage 2: question and answer from one content", "")
-    _add_rate_columns(table)
-    table.add_row("joint", *_rates(stage["rates"]), *_steps(stage["steps_to_exact"]))
+    table = _numbers("Stage 2: question and answer from one content", "texts")
+    _add_run(table, "both", stage)
     yield table
-    steps = stage["steps_to_rule"]
-    yield Text(
-        f"Examples that finished: {stage['finished']} ({_counts(stage['status_counts'])}). seed-rule "
-        f"first held at step {plain(steps, 0)} {interval(steps, 1, 0)} (median of {steps['count']})."
-    )
-    table = _table("Thresholds of the data set", "number")
-    for column in ("measured", "95 % interval", "n", "minimum, good, excellent", "grade"):
+    yield Text(f"{stage['finished']} examples finished: {_counts(stage['status_counts'])}.")
+    table = _table("Thresholds of the data set: minimum, good, excellent", "number")
+    for column in ("measured", "95 % interval", "n", "steps", "grade"):
         table.add_column(column, justify="right")
     for each in stage["thresholds"]:
         sign = ">" if each["better"] == "above" else "<"
@@ -147,7 +144,8 @@ def _spot_check(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text(
         f"Stage 3: greedy decodes, converged by {stage['decides']}. "
         f"Converged: {_counts(stage['converged'])}; failed: {_counts(stage['failed'])}. "
-        f"pass among the converged {percent(passed)} {interval(passed, 100)}, n = {passed['count']}.",
+        f"pass among the converged {percent(passed)} {interval(passed, 100, 0)}, "
+        f"n = {passed['count']}.",
         style="bold",
     )
     if stage["degenerate"]:
@@ -159,7 +157,9 @@ def _spot_check(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
         for name in names:
             table.add_column(name, justify="right")
         for mode, numbers in texts.items():
-            cells = [f"{percent(numbers[name])} {interval(numbers[name], 100)}" for name in names]
+            cells = [
+                f"{percent(numbers[name], 0)} {interval(numbers[name], 100, 0)}" for name in names
+            ]
             table.add_row(mode, *cells)
         yield table
     table = _table("Some of them, question above answer", "grade")
@@ -200,9 +200,7 @@ def _transfer(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _controls(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
-    table = _table(
-        f"Controls: exact within {stage['max_steps']} steps, one attempt", "pairs", "K"
-    )
+    table = _table(f"Controls: exact within {stage['max_steps']} steps, one attempt", "pairs", "K")
     for column in ("n", "exact", "steps to exact", "nats a slot"):
         table.add_column(column, justify="right")
     for each in stage["runs"]:
@@ -211,11 +209,11 @@ def _controls(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
             each["name"], str(each["slots"]), str(exact["count"]),
             f"{percent(exact, 0)} {interval(exact, 100, 0)}",
             f"{plain(steps, 0)} {interval(steps, 1, 0)} n={steps['count']}",
-            f"{plain(nats, 1)} {interval(nats, 1, 1)}",
+            f"{significant(nats)} {interval(nats)}",
         )  # fmt: skip
     yield table
     table = _table("Control minus true, paired, mean and 95 % interval", "pairs", "K")
-    for column in ("pairs", "exact, points", "steps (capped)", "nats a slot"):
+    for column in ("n", "exact, points", "capped steps", "nats a slot"):
         table.add_column(column, justify="right")
     for each in stage["runs"]:
         if "minus_true" in each:
@@ -237,7 +235,7 @@ def _ablations(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_row(
             escape(each["label"]), str(each["exact_rate"]["count"]), percent(each["exact_rate"]),
             percent(each["certified_rate"]), f"{plain(steps, 0)} {interval(steps, 1, 0)}",
-            f"{plain(minus, 1)} {interval(minus, 1, 1)}" if minus else "",
+            f"{significant(minus)} {interval(minus)}" if minus else "",
         )  # fmt: skip
     yield table
 
@@ -268,34 +266,52 @@ def percent(number: Number, digits: int = 1) -> str:
     return "-" if number["value"] is None else f"{100 * number['value']:.{digits}f} %"
 
 
+def significant(number: Number) -> str:
+    """The value of an estimate in three figures, or a dash."""
+    return "-" if number["value"] is None else _figures(number["value"])
+
+
 def interval(number: Number, factor: float = 1, digits: int | None = None) -> str:
-    """The interval of an estimate in brackets; empty where there is none."""
+    """The interval of an estimate in brackets, in three figures unless digits are given; empty
+    where there is none."""
     if number["low"] is None:
         return ""
-    digits = (2 if factor == 1 else 1) if digits is None else digits
-    return f"[{factor * number['low']:.{digits}f}, {factor * number['high']:.{digits}f}]"
+    ends = (factor * number["low"], factor * number["high"])
+    return f"[{', '.join(_figures(e) if digits is None else f'{e:.{digits}f}' for e in ends)}]"
+
+
+def _figures(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _table(title: str, *left: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  pad_edge=False, padding=(0, 1))  # fmt: skip
+                  pad_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
     for column in left:
         table.add_column(column)
     return table
 
 
-def _add_rate_columns(table: Table) -> None:
-    for column in ("n", "seed-rule", "exact", "certified", "steps to exact"):
-        table.add_column(column, justify="right")
+def _numbers(title: str, first: str) -> Table:
+    """A table with a number a line."""
+    table = _table(title, first, "number")
+    for column in ("value", "95 % interval", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
-def _rates(rates: Mapping[str, Number]) -> list[str]:
-    cells = [f"{percent(each, 0)} {interval(each, 100, 0)}" for each in rates.values()]
-    return [str(next(iter(rates.values()))["count"]), *cells]
-
-
-def _steps(number: Number) -> list[str]:
-    return [f"{plain(number, 0)} {interval(number, 1, 0)} n={number['count']}"]
+def _add_run(table: Table, name: str, found: Mapping[str, Any]) -> None:
+    for rule, share in found["rates"].items():
+        shown = (percent(share), f"{interval(share, 100, 1)} %", str(share["count"]))
+        table.add_row(name, f"share {rule}", *shown)
+    for key, words in (("steps_to_exact", "exact"), ("steps_to_rule", "seed-rule")):
+        steps = found[key]
+        shown = (significant(steps), interval(steps), str(steps["count"]))
+        table.add_row(name, f"median steps to {words}", *shown)
+    for mode, loss in found["losses"].items():
+        table.add_row(
+            name, f"loss of the {mode}, nats", plain(loss), interval(loss), str(loss["count"])
+        )
 
 
 def _difference(minus: Mapping[str, Number]) -> list[str]:
@@ -304,9 +320,20 @@ def _difference(minus: Mapping[str, Number]) -> list[str]:
     return [
         str(exact["count"]),
         f"{points} {interval(exact, 100, 0)}",
-        f"{plain(steps, 0)} {interval(steps, 1, 0)}",
-        f"{plain(nats, 1)} {interval(nats, 1, 1)}",
+        _brief(steps),
+        _brief(nats),
     ]
+
+
+def _brief(number: Number) -> str:
+    """An estimate with its interval, with a decimal where it is small."""
+    if number["value"] is None:
+        return "-"
+    value, *ends = (
+        f"{each:.1f}" if abs(each) < 9.95 else f"{each:.0f}"
+        for each in (number["value"], number["low"], number["high"])
+    )
+    return f"{value} [{', '.join(ends)}]"
 
 
 def _counts(found: Mapping[str, int]) -> str:

@@ -67,9 +67,7 @@ def converged(criterion: ConvergenceCriterion, results: Sequence[Result]) -> lis
     return judge(criterion, [_measured(result, result["losses"]) for result in results])
 
 
-def first_step(
-    criterion: ConvergenceCriterion, result: Result, curve: Curve
-) -> int | None:
+def first_step(criterion: ConvergenceCriterion, result: Result, curve: Curve) -> int | None:
     """The first recorded step at which the rule held; None if it never did."""
     verdicts = judge(criterion, [_measured(result, losses) for _, losses in curve])
     return next((step for (step, _), held in zip(curve, verdicts, strict=True) if held), None)

@@ -22,7 +22,7 @@ _MODES = ("question", "answer")
 
 def grade(result: Result) -> str:
     """pass where every decoded text is verbatim, partial where every token F1 is at least 0.5."""
-    pairs = [(result["decoded"][mode], result[mode]) for mode in _MODES if mode in result["decoded"]]
+    pairs = [(result["decoded"][mode], result[mode]) for mode in _decoded_modes(result)]
     if pairs and all(found == expected for found, expected in pairs):
         return "pass"
     if pairs and all(token_f1(found, expected) >= PARTIAL_F1 for found, expected in pairs):
@@ -113,11 +113,16 @@ class SpotCheck:
                     "certified": result["certified"],
                     "question": result["question"],
                     "answer": result["answer"],
-                    "decoded": dict(result["decoded"]),
+                    "decoded": {mode: result["decoded"][mode] for mode in _decoded_modes(result)},
                 }
                 for result in self.shown
             ],
         }
+
+
+def _decoded_modes(result: Result) -> list[str]:
+    """The question first, whichever was decoded first."""
+    return [mode for mode in _MODES if mode in result["decoded"]]
 
 
 def _counts(results: Sequence[Result]) -> dict[str, int]:

@@ -56,7 +56,9 @@ def wilson(successes: float, count: int) -> Estimate:
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (rate * (1 - rate) / count + z * z / (4 * count**2)) ** 0.5
     # Rounding must not put the ends of a rate of 0 or 1 on the wrong side of it.
-    return Estimate(rate, max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate)), count)
+    return Estimate(
+        rate, max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate)), count
+    )
 
 
 def rate(flags: Sequence[bool]) -> Estimate:

@@ -45,8 +45,8 @@ class Threshold:
 
 
 CONVERGENCE = Threshold("convergence rate", (0.4, 0.7, 0.9), above=True)
-LOSS_RATIO = Threshold("mean loss ratio to random", (0.4, 0.25, 0.15), above=False)
-FULL_CONTEXT = Threshold("worst mode's ratio to full context", (2.0, 1.5, 1.2), above=False)
+LOSS_RATIO = Threshold("mean loss / random", (0.4, 0.25, 0.15), above=False)
+FULL_CONTEXT = Threshold("worst mode / full context", (2.0, 1.5, 1.2), above=False)
 
 
 @attrs.frozen

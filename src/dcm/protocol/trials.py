@@ -64,9 +64,7 @@ class Trial:
         }
         nats = {key(result["id"]): nats_per_slot(result, slots, encode) for result in results}
         return cls(
-            rates={
-                by: rate(counting.flags(results, by)) for by in (SEED_RULE, EXACT, CERTIFIED)
-            },
+            rates={by: rate(counting.flags(results, by)) for by in (SEED_RULE, EXACT, CERTIFIED)},
             steps_to_exact=bootstrap(
                 [float(result["steps"]) for result in results if result["exact"]], median
             ),
@@ -95,8 +93,7 @@ def nats_per_slot(result: Result, slots: int, encode: Encode) -> float:
     place of no context: what the content saves against one that knows nothing of the texts.
     """
     gains = [
-        len(encode(result[mode]))
-        * (baseline_of(result, "random", mode) - loss_of(result, mode))
+        len(encode(result[mode])) * (baseline_of(result, "random", mode) - loss_of(result, mode))
         for mode in ("question", "answer")
         if mode in result["losses"]
     ]
@@ -128,7 +125,9 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         """The three differences."""
-        return {field.name: getattr(self, field.name).as_json() for field in attrs.fields(type(self))}
+        return {
+            field.name: getattr(self, field.name).as_json() for field in attrs.fields(type(self))
+        }
 
 
 def mean_step_difference(pairs: Sequence[tuple[Trial, Trial]]) -> Estimate:
@@ -142,14 +141,15 @@ def mean_step_difference(pairs: Sequence[tuple[Trial, Trial]]) -> Estimate:
         if all(id in first.steps and id in other.steps for first, other in pairs)
     ]
     return bootstrap(
-        [sum(other.steps[id] - first.steps[id] for first, other in pairs) / len(pairs) for id in shared]
+        [
+            sum(other.steps[id] - first.steps[id] for first, other in pairs) / len(pairs)
+            for id in shared
+        ]
     )
 
 
 def _paired(first: Mapping[str, float], other: Mapping[str, float]) -> Estimate:
     shared = [
-        id
-        for id in first
-        if id in other and math.isfinite(first[id]) and math.isfinite(other[id])
+        id for id in first if id in other and math.isfinite(first[id]) and math.isfinite(other[id])
     ]
     return paired_difference([first[id] for id in shared], [other[id] for id in shared])

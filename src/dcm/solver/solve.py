@@ -191,7 +191,8 @@ class _Run:
             item = Item.of(example, setup.objective, setup.generator)
             reason = item.reason_not_to_fit(setup.slots, setup.generator.context_length)
             if reason:
-                self.failed.append(Outcome(example, Status.FAILED, reason=reason))
+                why = f"too long for the model: {reason}"
+                self.failed.append(Outcome(example, Status.FAILED, reason=why))
             else:
                 items.append(item)
         if self.baselines is not None and items:

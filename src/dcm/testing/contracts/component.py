@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from dcm.plugins import Plugins, installed
 from dcm.serial import build, describe
@@ -16,6 +16,7 @@ from dcm.serial import build, describe
 FEW = settings(
     max_examples=20,
     deadline=None,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # which is slow
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,  # components are frozen: one serves all examples
         HealthCheck.differing_executors,  # contracts are inherited by many classes

@@ -13,10 +13,10 @@ from dcm.solver.state import join, over, take
 from dcm.testing.contracts.component import FEW, ComponentContract
 from dcm.testing.strategies import tensors
 
-SPACE = Space(slots=3, width=4, scale=0.5, device=torch.device("cpu"))
+SPACE = Space(slots=2, width=3, scale=0.5, device=torch.device("cpu"))
 KEYS = [RowKey(seed, id, attempt) for seed in (0, 1) for id in ("a", "b") for attempt in (0, 1)]
-_ROWS = 4
-_gradients = st.lists(tensors(_ROWS, SPACE.slots, SPACE.width), min_size=1, max_size=4)
+_ROWS = 3
+_gradients = st.lists(tensors(_ROWS, SPACE.slots, SPACE.width), min_size=1, max_size=3)
 
 
 class OptimizerContract(ComponentContract):
@@ -45,9 +45,7 @@ class OptimizerContract(ComponentContract):
 
     @FEW
     @given(order=st.permutations(range(len(KEYS))))
-    def test_a_start_depends_on_its_key_alone(
-        self, optimizer: Optimizer, order: list[int]
-    ) -> None:
+    def test_a_start_depends_on_its_key_alone(self, optimizer: Optimizer, order: list[int]) -> None:
         starts = optimizer.start(KEYS, SPACE)
         torch.randn(3)  # and not on torch's own random numbers
         assert torch.equal(optimizer.start([KEYS[row] for row in order], SPACE), starts[order])
@@ -60,7 +58,7 @@ class OptimizerContract(ComponentContract):
         if optimizer.attempts == 1:
             return
         starts = optimizer.start(KEYS, SPACE)
-        assert len(starts.flatten(1).unique(dim=0)) == len(KEYS)
+        assert len({tuple(start.flatten().tolist()) for start in starts}) == len(KEYS)
 
     @FEW
     @given(gradients=_gradients)

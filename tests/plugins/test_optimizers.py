@@ -1,0 +1,175 @@
+"""Adam is torch's Adam, row by row; restarts give other starts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dcm import RowKey, Space, build, describe, find
+from dcm.solver.state import take
+
+SPACE = Space(slots=3, width=16, scale=0.5, device=torch.device("cpu"))
+
+
+def adam(**options):
+    return find("optimizer", "adam")(**options)
+
+
+def keys(*names, attempt=0, seed=0):
+    return [RowKey(seed, name, attempt) for name in names]
+
+
+def gradients(steps, *shape):
+    source = torch.Generator().manual_seed(0)
+    # Of very different sizes, as the gradients of a row are along its way.
+    return [torch.randn(*shape, generator=source) * 10 ** (-3 * n / steps) for n in range(steps)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.1, "betas": (0.9, 0.999)},
+        {"lr": 3e-3, "betas": (0.6, 0.9), "eps": 1e-4},
+        {"lr": 1.0, "betas": (0.0, 0.99)},
+    ],
+)
+def test_a_row_moves_as_under_torchs_adam(options):
+    """Rows that begin at different times: each has its own step count."""
+    ours, steps = adam(**options), 40
+    start = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(1))
+    given = gradients(steps, 3, 2, 8)
+
+    expected = []
+    for row in range(3):
+        parameter = torch.nn.Parameter(start[row].clone())
+        theirs = torch.optim.Adam([parameter], **options)
+        for gradient in given[10 * row :]:
+            parameter.grad = gradient[row].clone()
+            theirs.step()
+        expected.append(parameter.detach())
+
+    content, state = start[:1], ours.init(start[:1])
+    for number, gradient in enumerate(given):
+        row = number // 10
+        if number % 10 == 0 and 0 < row < 3:
+            fresh = ours.init(start[row : row + 1])
+            content = torch.cat([content, start[row : row + 1]])
+            state = type(state)(*(torch.cat(pair) for pair in zip(state, fresh, strict=True)))
+        content, state = ours.step(content, gradient[: len(content)], state)
+    torch.testing.assert_close(content, torch.stack(expected), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.6, 0.9)])
+@pytest.mark.parametrize("shape", [(1, 4), (3, 64), (5, 7)])
+def test_a_row_moves_by_the_same_bits_beside_any_others(shape, betas):
+    """For hundreds of steps: powers of the step count are where processors differ."""
+    ours, rows = adam(lr=0.1, betas=betas), 33
+    start = torch.randn(rows, *shape, generator=torch.Generator().manual_seed(1))
+
+    def last(chosen):
+        content = start[chosen]
+        state = ours.init(content)
+        for gradient in gradients(250, rows, *shape):
+            content, state = ours.step(content, gradient[chosen], state)
+        return content
+
+    together = last(list(range(rows)))
+    for chosen in ([0], [32], [5, 6, 7], list(range(20, 3, -1))):
+        assert torch.equal(last(chosen), together[chosen])
+
+
+def test_a_step_changes_nothing_that_it_is_given():
+    ours = adam(lr=0.1)
+    content, gradient = torch.randn(2, 1, 4), torch.randn(2, 1, 4)
+    _, state = ours.step(content, gradient, ours.init(content))
+    before = [content.clone(), gradient.clone(), *(part.clone() for part in state)]
+    ours.step(content, gradient, state)
+    assert all(map(torch.equal, before, [content, gradient, *state]))
+
+
+def test_rows_of_a_state_can_be_taken_out():
+    ours = adam(lr=0.1)
+    content = torch.randn(4, 1, 4)
+    content, state = ours.step(content, torch.randn(4, 1, 4), ours.init(content))
+    assert all(len(part) == 4 for part in state)
+    chosen, gradient = torch.tensor([3, 1]), torch.randn(4, 1, 4)
+    whole, _ = ours.step(content, gradient, state)
+    some, _ = ours.step(content[chosen], gradient[chosen], take(state, chosen))
+    assert torch.equal(some, whole[chosen])
+
+
+def test_starts_are_normal_at_the_models_scale():
+    names = [f"e{n}" for n in range(400)]
+    start = adam(start_scale=2.0).start(keys(*names), SPACE)
+    assert start.shape == (400, 3, 16)
+    assert start.dtype == torch.float32
+    assert start.std().item() == pytest.approx(2.0 * SPACE.scale, rel=0.02)
+    assert abs(start.mean().item()) < 0.02
+    assert torch.equal(adam(start_scale=0.0).start(keys("a"), SPACE), torch.zeros(1, 3, 16))
+
+
+def test_a_start_depends_on_its_key_alone():
+    ours = adam()
+    start = ours.start([*keys("a", "b"), *keys("a", attempt=1), *keys("a", seed=1)], SPACE)
+    assert len({tuple(row.flatten().tolist()) for row in start}) == 4
+    assert torch.equal(ours.start(keys("b"), SPACE)[0], start[1])
+    assert torch.equal(ours.start(keys("a", attempt=1), SPACE)[0], start[2])
+
+
+def test_defaults_follow_the_number_of_slots():
+    """More slots, each with less to do: a smaller step from a nearer start."""
+
+    def first_step(slots):
+        content = torch.zeros(1, slots, 4)
+        moved, _ = adam().step(content, torch.ones(1, slots, 4), adam().init(content))
+        return -moved[0, 0, 0].item()
+
+    steps = [first_step(slots) for slots in (1, 2, 8, 32)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > 5 * steps[-1] > 0
+    fixed = adam(lr=0.25)
+    moved, _ = fixed.step(
+        torch.zeros(1, 9, 4), torch.ones(1, 9, 4), fixed.init(torch.zeros(1, 9, 4))
+    )
+    torch.testing.assert_close(moved, torch.full((1, 9, 4), -0.25))
+    temperatures = [adam().temperature(slots) for slots in (1, 2, 8, 32)]
+    assert temperatures == sorted(temperatures)
+    assert 0 < temperatures[0] < temperatures[-1] == 1.0
+    assert adam(gradient_temperature=0.5).temperature(32) == 0.5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0.0},
+        {"lr": -1.0},
+        {"betas": (0.9,)},
+        {"betas": (0.9, 1.0)},
+        {"betas": (-0.1, 0.9)},
+        {"eps": 0.0},
+        {"start_scale": -1.0},
+        {"gradient_temperature": 0.0},
+    ],
+)
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        adam(**wrong)
+
+
+def test_restarts_wrap_another():
+    restarts = find("optimizer", "restarts")
+    ours = restarts(adam(lr=0.5, gradient_temperature=0.25), count=3)
+    assert ours.attempts == 3
+    assert restarts(ours, count=2).attempts == 6
+    assert restarts().attempts == 5
+    assert ours.temperature(8) == 0.25
+    assert torch.equal(ours.start(keys("a"), SPACE), ours.inner.start(keys("a"), SPACE))
+    content, gradient = torch.randn(2, 1, 4), torch.randn(2, 1, 4)
+    moved, _ = ours.step(content, gradient, ours.init(content))
+    expected, _ = ours.inner.step(content, gradient, ours.inner.init(content))
+    assert torch.equal(moved, expected)
+    assert build(describe(ours)) == ours
+    with pytest.raises(ValueError, match="count"):
+        restarts(count=0)
+    with pytest.raises(TypeError, match="inner"):
+        restarts(inner="adam")
