@@ -73,9 +73,7 @@ def nano_folder() -> Path:
 SETS: dict[str, Callable[[Path, int], TaskDataset]] = {
     "squad": stored("squad", "squad_v2/dev-v2.0.json"),
     "triviaqa": stored("triviaqa", "triviaqa/derived/unfiltered-web-dev.mosaic3000.derived.json"),
-    "natural-questions": stored(
-        "natural-questions", "natural_questions/nq_open/NQ-open.dev.jsonl"
-    ),
+    "natural-questions": stored("natural-questions", "natural_questions/nq_open/NQ-open.dev.jsonl"),
     "hotpotqa": stored("hotpotqa", "hotpotqa/official_layout/hotpot_dev_distractor_v1_100.json"),
     "arithmetic": arithmetic,
     "sudoku": stored(
