@@ -74,7 +74,7 @@ def options() -> argparse.ArgumentParser:
     )
     add("--control-slots", default="1,2,4", metavar="K,K", help="K of the control runs")
     add("--control-pairs", type=int, default=40, metavar="N", help="examples of a control run")
-    add("--control-steps", type=int, default=300, metavar="N", help="steps of a control run")
+    add("--control-steps", type=int, default=200, metavar="N", help="steps of a control run")
     add(
         "--ablate",
         action="append",

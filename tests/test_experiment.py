@@ -160,6 +160,8 @@ def test_the_summary_is_that_of_the_results(whole):
     for result in results:
         counts[result["status"]] = counts.get(result["status"], 0) + 1
     assert summary["status_counts"] == counts
+    assert summary["failed_reasons"] == {"too long for the model": 1}
+    assert summary["skipped"] == {}
     assert summary["examples"] == summary["finished"] == COUNT
     assert summary["exact_rate"] == sum(r["exact"] for r in results) / COUNT
     assert summary["certified_rate"] == sum(r["certified"] is True for r in results) / COUNT

@@ -79,12 +79,13 @@ def test_rates_are_shares_of_the_finished_and_steps_those_of_the_converged():
         result("MAX_STEPS", 500, exact=True, certified=False),
         result("MAX_STEPS", 500),
         result("NONFINITE", 3, certified=None),
-        result("FAILED", 0, certified=None, reason="too long"),
+        result("FAILED", 0, certified=None, reason="too long: the answer has 300 tokens"),
     ]
     summary = summarise(results, examples=10)
     assert summary["examples"] == 10
     assert summary["finished"] == 8
     assert summary["status_counts"] == {"CONVERGED": 4, "FAILED": 1, "MAX_STEPS": 2, "NONFINITE": 1}
+    assert summary["failed_reasons"] == {"too long": 1}
     assert summary["converged_rate"] == 4 / 8
     assert summary["exact_rate"] == 5 / 8
     assert summary["certified_rate"] == 4 / 8

@@ -94,7 +94,7 @@ class Shape(CausalLMGenerator):
 
 
 def examples(count: int, tokens: int) -> list[dcm.Example]:
-    """Pairs of random letters that take `tokens` bytes with their end, so that no row ends early."""
+    """Pairs of random letters, each text of `tokens` bytes with its end."""
     random = torch.Generator().manual_seed(0)
     letters = torch.randint(97, 123, (count, 2, tokens - 1), generator=random).tolist()
     return [
@@ -179,7 +179,7 @@ def labelled_loss(model: Any, content: Tensor, mode: Tensor, target: Tensor) -> 
 
 
 def product_ceiling(generator: Any, args: argparse.Namespace) -> float:
-    """FLOP/s of plain matrix products of the model's largest shape, all lanes' positions at once."""
+    """FLOP/s of plain matrix products of the model's largest shape, all positions at once."""
     config = generator.lm.model.config
     lines = args.lanes * 2 * (args.slots + args.tokens)
     left = torch.randn(lines, config.hidden_size, device=generator.device).to(generator.dtype)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
+from time import time_ns
 from typing import Any, NamedTuple
 
 PARAM_LENGTH = 6000
@@ -24,6 +24,11 @@ class Point(NamedTuple):
     value: float
     time: int
     step: int
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time_ns() // 1_000_000
 
 
 def params(description: Mapping[str, Any]) -> dict[str, str]:
@@ -47,9 +52,9 @@ def tags(description: Mapping[str, Any]) -> dict[str, str]:
 
 def points(values: Mapping[str, Any], step: int) -> list[Point]:
     """The finite numbers among nested values; MLflow's pages group names at their slashes."""
-    now = time.time_ns() // 1_000_000
+    time = now()
     return [
-        Point(_legal("/".join(path)), float(leaf), now, step)
+        Point(_legal("/".join(path)), float(leaf), time, step)
         for path, leaf in _leaves(values)
         if _is_number(leaf)
     ]

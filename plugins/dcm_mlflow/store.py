@@ -58,6 +58,7 @@ class Store:
         uri: str,
         experiment: str,
         name: str,
+        start: int,
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
@@ -73,20 +74,23 @@ class Store:
         source = {"mlflow.source.name": "dcm", "mlflow.source.type": "LOCAL", **user}
         folder = artifact_folder(uri, experiment)
         run = self._client.create_run(
-            self._experiment_id(experiment, folder), run_name=name, tags={**source, **tags}
+            self._experiment_id(experiment, folder), start, {**source, **tags}, name
         )
         self._id: str = run.info.run_id
         settings = [Param(key, value) for key, value in params.items()]
-        for start in range(0, len(settings), PARAMS_PER_CALL):
-            self._client.log_batch(self._id, params=settings[start : start + PARAMS_PER_CALL])
+        for first in range(0, len(settings), PARAMS_PER_CALL):
+            self._client.log_batch(self._id, params=settings[first : first + PARAMS_PER_CALL])
 
     def _experiment_id(self, name: str, folder: str | None) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            with suppress(MlflowException):  # another run may have made it in between
-                return str(self._client.create_experiment(name, artifact_location=folder))
-            found = self._client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage != "active":
+            try:
+                return str(self._client.create_experiment(name, folder))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(name)
+                if found is None:  # else another run has made it in between
+                    raise
+        if found.lifecycle_stage != "active":
             raise MlflowException(f"the experiment {name!r} is deleted there")
         return str(found.experiment_id)
 
@@ -94,8 +98,8 @@ class Store:
     def log(self, points: Sequence[Point]) -> None:
         """Store metric values."""
         metrics = [Metric(each.name, each.value, each.time, each.step) for each in points]
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            self._client.log_batch(self._id, metrics=metrics[start : start + METRICS_PER_CALL])
+        for first in range(0, len(metrics), METRICS_PER_CALL):
+            self._client.log_batch(self._id, metrics=metrics[first : first + METRICS_PER_CALL])
 
     @_quiet()
     def finish(
@@ -104,6 +108,7 @@ class Store:
         tags: Mapping[str, str],
         artifacts: Sequence[Path],
         failed: bool,
+        end: int,
     ) -> None:
         """Store what is final, and say that the run has ended even where that fails."""
         try:
@@ -115,7 +120,7 @@ class Store:
                 elif path.exists():
                     self._client.log_artifact(self._id, str(path))
         finally:
-            self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+            self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED", end)
 
 
 @contextmanager

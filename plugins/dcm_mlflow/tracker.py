@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-import dcm
 from dcm import DcmError, TrackedRun, Tracker
 from dcm_mlflow import address, flatten
 from dcm_mlflow.flatten import Point
@@ -39,8 +38,7 @@ class MlflowTracker(Tracker):
     Attributes:
         uri: address of the store, as `mlflow ui --backend-store-uri` takes it; None is the
             environment's MLFLOW_TRACKING_URI, or else `sqlite:///mlflow.db`, a file in the
-            current folder. It is written into `experiment.json`: keep a password in the
-            environment instead.
+            current folder.
         experiment: MLflow experiment that the runs belong to; made if missing. The files of a
             SQLite store are kept beside the database, in `mlartifacts/<experiment>`.
         run_name: what to call the runs; None takes the name the run itself gives.
@@ -59,10 +57,8 @@ class MlflowTracker(Tracker):
                 in the background, and raised by the run's methods.
         """
         uri = address.resolve(self.uri)
-        tags = {"versions.dcm": dcm.__version__, **flatten.tags(description)}
-        return MlflowRun(
-            uri, self.experiment, self.run_name or name, flatten.params(description), tags
-        )
+        settings, origin = flatten.params(description), flatten.tags(description)
+        return MlflowRun(uri, self.experiment, self.run_name or name, settings, origin)
 
 
 class MlflowRun(TrackedRun):
@@ -80,10 +76,10 @@ class MlflowRun(TrackedRun):
         tags: Mapping[str, str],
     ) -> None:
         self._uri = uri
-        self._new = (uri, experiment, name, params, tags)
-        self._last_step = 0
+        self._new = (uri, experiment, name, flatten.now(), params, tags)
+        self._last_step: dict[str, int] = {}
         self._waiting: SimpleQueue[list[Point] | None] = SimpleQueue()
-        self._end: tuple[list[Point], Mapping[str, str], Sequence[Path], bool]  # once it ends
+        self._end: tuple[list[Point], Mapping[str, str], Sequence[Path], bool, int]
         self._failure: DcmError | None = None
         self._reported = False
         # A daemon: a process that dies without `finish` must not wait for it for ever.
@@ -97,8 +93,9 @@ class MlflowRun(TrackedRun):
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers of the moment; those that are not finite are left out."""
-        self._last_step = max(self._last_step, step)
-        self._waiting.put(flatten.points(values, step))
+        points = flatten.points(values, step)
+        self._last_step |= {point.name: max(step, self._step(point)) for point in points}
+        self._waiting.put(points)
         self._report()
 
     def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
@@ -115,13 +112,18 @@ class MlflowRun(TrackedRun):
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path], failed: bool) -> None:
         """The run ends; waits until all is written.
 
-        The summary's numbers become metrics at the last step told, its texts become tags.
+        The summary's numbers become metrics, its texts tags.
         """
-        points = flatten.points(summary, self._last_step)
-        self._end = (points, flatten.texts(summary), artifacts, failed)
+        # MLflow takes the value of the highest step as the last, and draws what has no other
+        # step than 0 as bars to compare runs by.
+        points = [point._replace(step=self._step(point)) for point in flatten.points(summary, 0)]
+        self._end = (points, flatten.texts(summary), artifacts, failed, flatten.now())
         self._waiting.put(None)
         self._thread.join()
         self._report()
+
+    def _step(self, point: Point) -> int:
+        return self._last_step.get(point.name, 0)
 
     def _report(self) -> None:
         if self._failure is not None and not self._reported:
@@ -157,7 +159,9 @@ class MlflowRun(TrackedRun):
         try:
             return do()
         except Exception as error:  # noqa: BLE001 - nothing that a store does may stop a run
-            self._failure = self._failure or self._explained(error)
+            if self._failure is None:
+                self._failure = self._explained(error)
+                self._failure.__cause__ = error
             return None
 
     def _explained(self, error: Exception) -> DcmError:

@@ -99,4 +99,5 @@ def _token_counter(name: str) -> Callable[[str], int]:
         there = f"{type(error).__name__}: {error}".splitlines()[0]
         asked = f"the tokenizer {name!r} cannot be loaded"
         raise DatasetError(asked, there, "Check the folder, or name and network") from error
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    # Not verbose: that a text is too long for the model is what it is asked for.
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False, verbose=False))

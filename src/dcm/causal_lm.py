@@ -26,6 +26,8 @@ from dcm.token_scores import token_scores
 # differ, so a row would not score alone as it does in a batch (measured with MKL: 11 and fewer).
 _LEAST_LINES = 16
 
+_NO_LIMIT = 1 << 30
+
 
 def generator_loss(model: Any, target_tokens: Tensor, prompt_embeds: Tensor) -> Tensor:
     """The loss of one target behind continuous vectors, as plainly as it can be computed.
@@ -135,7 +137,9 @@ class CausalLM:
     @property
     def context_length(self) -> int:
         """Most positions that the model takes."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
+        config = self.model.config.get_text_config()
+        # A model that states no limit (Bloom, for one) takes what memory holds.
+        return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, closed by the end-of-text token."""

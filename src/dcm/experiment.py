@@ -22,12 +22,13 @@ from dcm.objective import Objective
 from dcm.optimizer import Optimizer
 from dcm.outcome import Outcome
 from dcm.plugins import find
+from dcm.progress import Progress
 from dcm.provenance import device_name, peak_memory, provenance
 from dcm.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.serial import build, describe, is_description
 from dcm.solver import Item, Stats, solve
 from dcm.summary import result_line, share, summarise
-from dcm.tracking import TrackedRun, Tracker
+from dcm.tracking import GuardedTracking, Tracker
 
 
 def _default(kind: str, name: str) -> Any:
@@ -139,31 +140,6 @@ class Experiment:
         return _Running(self, Path(directory), resume, tracker, on_progress, warn).run()
 
 
-@attrs.frozen
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        examples: how many examples there are.
-        finished: how many are finished, those of an earlier part of the run included.
-        exact: how many of them are exact.
-        certified: how many of them are certified.
-        row_steps: measurements computed in this part of the run.
-        seconds: since the solver began.
-        lanes: most rows at once.
-        seconds_left: an estimate; None before anything is finished.
-    """
-
-    examples: int
-    finished: int
-    exact: int
-    certified: int
-    row_steps: int
-    seconds: float
-    lanes: int
-    seconds_left: float | None
-
-
 class _Running:
     """One call of `Experiment.run`."""
 
@@ -180,7 +156,7 @@ class _Running:
         self.path = path
         self.resume = resume
         self.on_progress = on_progress
-        self.tracker = _Guarded(tracker, warn or (lambda _line: None))
+        self.tracker = GuardedTracking(tracker, warn or (lambda _line: None))
         self.stats = Stats()
         self.before = {"finished": 0, "exact": 0, "certified": 0}
 
@@ -362,36 +338,6 @@ class _Running:
         if "task" in by_evaluator:
             found["task"] = _means(by_evaluator["task"])
         return found
-
-
-class _Guarded:
-    """A tracked run, if one is wanted, whose failures are told and never stop the experiment."""
-
-    def __init__(self, tracker: Tracker | None, warn: Callable[[str], None]) -> None:
-        self._tracker, self._warn = tracker, warn
-        self._run: TrackedRun | None = None
-
-    @property
-    def active(self) -> bool:
-        return self._run is not None
-
-    def start(self, name: str, description: Mapping[str, Any]) -> None:
-        if self._tracker is not None:
-            try:
-                self._run = self._tracker.start(name, description)
-            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
-                self._warn(f"The run is not tracked: {error}")
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        def call(*arguments: Any) -> None:
-            if self._run is None:
-                return
-            try:
-                getattr(self._run, name)(*arguments)
-            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
-                self._warn(f"Tracking failed: {error}")
-
-        return call
 
 
 def _describe(value: Any) -> Any:

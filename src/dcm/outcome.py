@@ -22,7 +22,7 @@ class Status(StrEnum):
     MAX_STEPS = "MAX_STEPS"
     """The step budget was spent in every attempt."""
     NONFINITE = "NONFINITE"
-    """A loss or gradient was not finite in every attempt."""
+    """A loss or gradient of the attempt that is kept was not finite."""
     FAILED = "FAILED"
     """The example could not be attempted; `reason` says why."""
 

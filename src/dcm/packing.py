@@ -83,7 +83,10 @@ def pack(strands: Strands) -> tuple[Pack, ...]:
 def _pack(
     strands: Strands, rows: list[tuple[int, list[int]]], size: int, device: torch.device
 ) -> Pack:
-    inputs, targets, segment, offset = [], [], [], []
+    inputs: list[list[int]] = []
+    targets: list[list[int]] = []
+    segment: list[list[int]] = []
+    offset: list[list[int]] = []
     leads: list[int] = []
     lead_strand: list[int] = []
     tokens: list[int] = []

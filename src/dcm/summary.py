@@ -32,7 +32,10 @@ def result_line(outcome: Outcome, evaluations: Mapping[str, Evaluation]) -> dict
         "margin": finite(outcome.margin),
         "certified": outcome.certified,
         "decoded": dict(outcome.decoded),
-        "evaluations": {name: dict(each) for name, each in evaluations.items()},
+        "evaluations": {
+            name: {key: _json_number(value) for key, value in each.items()}
+            for name, each in evaluations.items()
+        },
         "content": None,
     }
 
@@ -91,3 +94,7 @@ def share(part: int, whole: int) -> float:
 def finite(value: float) -> float | None:
     """The number, or None where JSON has no way to write it."""
     return value if math.isfinite(value) else None
+
+
+def _json_number(value: float | int | bool | str) -> float | int | bool | str | None:
+    return finite(value) if isinstance(value, float) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +57,33 @@ class TrackedRun(ABC):
     @abstractmethod
     def hint(self) -> str:
         """One line that says how to look at what is tracked."""
+
+
+class GuardedTracking:
+    """A tracked run, if one is wanted, whose failures are told and never stop the experiment."""
+
+    def __init__(self, tracker: Tracker | None, warn: Callable[[str], None]) -> None:
+        self._tracker, self._warn = tracker, warn
+        self._run: TrackedRun | None = None
+
+    @property
+    def active(self) -> bool:
+        return self._run is not None
+
+    def start(self, name: str, description: Mapping[str, Any]) -> None:
+        if self._tracker is not None:
+            try:
+                self._run = self._tracker.start(name, description)
+            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
+                self._warn(f"The run is not tracked: {error}")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            if self._run is None:
+                return
+            try:
+                getattr(self._run, name)(*arguments)
+            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
+                self._warn(f"Tracking failed: {error}")
+
+        return call

@@ -9,8 +9,6 @@ import pytest
 
 from dcm import TaskDataset
 from dcm.testing.contracts import DatasetContract
-from dcm_controls.random_tokens import RandomTokens
-from dcm_controls.wrong_answer import WrongAnswer
 from dcm_hotpotqa.hotpotqa import HotpotQa
 from dcm_natural_questions.natural_questions import NaturalQuestions
 from dcm_puzzles.arc import Arc
@@ -220,25 +218,3 @@ class TestShuffled(DatasetContract):
     @pytest.fixture
     def dataset(self, pairs: TaskDataset) -> Shuffled:
         return Shuffled(pairs, seed=2)
-
-
-class TestRandomTokens(DatasetContract):
-    covers = "dataset/random-tokens"
-
-    @pytest.fixture
-    def dataset(self, pairs: TaskDataset) -> RandomTokens:
-        return RandomTokens(pairs, seed=1)
-
-
-class TestWrongAnswer(DatasetContract):
-    covers = "dataset/wrong-answer"
-
-    @pytest.fixture
-    def dataset(self, tmp_path: Path) -> WrongAnswer:
-        lines = [
-            {"question": question, "answer": answer, "context": f"passage {number // 2}"}
-            for number, (question, answer) in enumerate(PAIRS.items())
-        ]
-        alone = {"question": "And then?", "answer": "nothing", "context": "another passage"}
-        path = write(tmp_path / "passages.jsonl", *lines, alone)
-        return WrongAnswer(Jsonl(path, context="context"))

@@ -7,7 +7,6 @@ import pytest
 from dcm import Evaluator
 from dcm.testing.contracts import EvaluatorContract
 from dcm_evaluators.greedy_decode import GreedyDecode
-from dcm_evaluators.semantic import Semantic
 
 
 class TestGreedyDecode(EvaluatorContract):
@@ -16,11 +15,3 @@ class TestGreedyDecode(EvaluatorContract):
     @pytest.fixture
     def evaluator(self) -> Evaluator:
         return GreedyDecode(partial=0.25)
-
-
-class TestSemantic(EvaluatorContract):
-    covers = "evaluator/semantic"
-
-    @pytest.fixture
-    def evaluator(self) -> Evaluator:
-        return Semantic(threshold=0.5)

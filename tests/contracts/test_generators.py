@@ -8,7 +8,6 @@ from dcm import Component, hookimpl
 from dcm.plugins import Plugins
 from dcm.testing.contracts import CausalLMContract
 from dcm.testing.doubles import TinyGenerator, save_tiny_model
-from dcm_controls.random_init import RandomInit
 from dcm_nano.generator import Nano
 from dcm_transformers.generator import Transformers
 
@@ -43,20 +42,6 @@ class TestTransformers(CausalLMContract):
     @pytest.fixture
     def generator(self, tiny_model: Transformers) -> Transformers:
         return tiny_model
-
-
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> RandomInit:
-    folder = save_tiny_model(tmp_path_factory.mktemp("trained"))
-    return RandomInit(Transformers(str(folder), device="cpu"), seed=1)
-
-
-class TestRandomInit(CausalLMContract):
-    covers = "generator/random-init"
-
-    @pytest.fixture
-    def generator(self, untrained: RandomInit) -> RandomInit:
-        return untrained
 
 
 class Doubles:

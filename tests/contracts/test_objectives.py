@@ -7,7 +7,6 @@ import pytest
 from dcm import Objective
 from dcm.testing.contracts import ObjectiveContract
 from dcm_objectives.joint import Joint
-from dcm_objectives.paraphrase import Paraphrase
 from dcm_objectives.single import Single
 
 
@@ -25,11 +24,3 @@ class TestSingle(ObjectiveContract):
     @pytest.fixture(params=["question", "answer"])
     def objective(self, request: pytest.FixtureRequest) -> Objective:
         return Single(request.param)
-
-
-class TestParaphrase(ObjectiveContract):
-    covers = "objective/paraphrase"
-
-    @pytest.fixture(params=[{}, {"most": 1, "weight": 2.0, "answer_weight": 0.5}])
-    def objective(self, request: pytest.FixtureRequest) -> Objective:
-        return Paraphrase(**request.param)

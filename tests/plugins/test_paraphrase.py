@@ -47,9 +47,7 @@ def test_without_variants_it_is_the_joint_objective():
 
 
 def test_one_content_can_hold_the_question_the_answer_and_the_variants():
-    (outcome,) = solve(
-        TinyGenerator(), [EXAMPLE], objective=Paraphrase(), slots=16, max_steps=300
-    )
+    (outcome,) = solve(TinyGenerator(), [EXAMPLE], objective=Paraphrase(), slots=16, max_steps=300)
     assert outcome.exact
     assert set(outcome.losses) == {"question", "answer", "variant_1", "variant_2"}
 

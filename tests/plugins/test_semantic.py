@@ -103,5 +103,5 @@ def test_a_classifier_without_entailment_is_told(tiny_judges):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    with pytest.raises(GeneratorError, match="judge .* cannot be loaded"):
+    with pytest.raises(GeneratorError, match=r"judge .* cannot be loaded"):
         judged(Semantic(str(tmp_path)), "a", "b")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import ConvergenceCriterion, Example, Modes, Status, Strands, find, solve
@@ -45,7 +45,7 @@ def score_again(generator, outcomes, modes):
     return found
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, phases=[Phase.generate])  # shrinking would take minutes
 @given(st.data())
 def test_saved_is_measured(tiny, data):
     """Scored again from the outside, in another batch, a content gives the same bits."""
@@ -75,7 +75,7 @@ def test_saved_is_measured(tiny, data):
         assert outcome.margin == margin
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, phases=[Phase.generate])  # shrinking would take minutes
 @given(st.integers(2, 14), st.floats(0.02, 0.5))
 def test_best_measured_is_kept(tiny, max_steps, lr):
     task = [Example(id=f"e{n}", question="why " * n, answer="so") for n in (1, 4, 9)]

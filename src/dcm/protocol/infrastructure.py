@@ -141,7 +141,7 @@ def vacuity(found: FalseConvergence) -> Gate:
         threshold=VACUOUS_ABOVE,
         advice=(
             "seed-rule is vacuous here: it calls contents converged that nobody optimised. "
-            "Trust exact and certified; gates count exact examples"
+            "Trust exact and certified"
         ),
         stops=False,
     )

@@ -70,7 +70,7 @@ class Plan:
         default=(1, 2, 4), converter=tuple, validator=_each_at_least_one
     )
     control_pairs: int = attrs.field(default=40, validator=_at_least(2))
-    control_steps: int = attrs.field(default=300, validator=_at_least(1))
+    control_steps: int = attrs.field(default=200, validator=_at_least(1))
     ablations: Mapping[str, Experiment] = attrs.field(factory=dict)
     ablation_pairs: int = attrs.field(default=40, validator=_at_least(1))
     decide_by: str = attrs.field(

@@ -12,9 +12,10 @@ import attrs
 
 from dcm.errors import DatasetError
 from dcm.example import Example
-from dcm.experiment import Experiment, Progress
+from dcm.experiment import Experiment
 from dcm.modes import Modes
 from dcm.plugins import find
+from dcm.progress import Progress
 from dcm.protocol.baseline_table import BaselineTable
 from dcm.protocol.controls import SHUFFLED, compare, controlled, pair_key
 from dcm.protocol.counting import Counting

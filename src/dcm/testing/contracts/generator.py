@@ -378,5 +378,5 @@ def _assert_same(generator: Generator, found: Tensor, expected: Tensor) -> None:
 
 def _assert_near(generator: Generator, found: Tensor, expected: Tensor) -> None:
     tolerance = _tolerance(generator)
-    atol = tolerance * float(expected.abs().max())
+    atol = tolerance * float(expected.detach().abs().max())
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=atol)

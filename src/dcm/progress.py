@@ -1,0 +1,30 @@
+"""Progress: how far a run is."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        examples: how many examples there are.
+        finished: how many are finished, those of an earlier part of the run included.
+        exact: how many of them are exact.
+        certified: how many of them are certified.
+        row_steps: measurements computed in this part of the run.
+        seconds: since the solver began.
+        lanes: most rows at once.
+        seconds_left: an estimate; None before anything is finished.
+    """
+
+    examples: int
+    finished: int
+    exact: int
+    certified: int
+    row_steps: int
+    seconds: float
+    lanes: int
+    seconds_left: float | None
