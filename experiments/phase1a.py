@@ -20,12 +20,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from dcm.cli.fields import component
-from dcm.cli.overrides import build_parts, check, override, split
+from dcm.cli.overrides import TRACKER, build_parts, check, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.reporting import reporting
+from dcm.errors import UsageError
 from dcm.experiment import Experiment
 from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report, write_report
 
@@ -96,6 +98,8 @@ def options() -> argparse.ArgumentParser:
 
 def experiment(form: dict[str, Any]) -> Experiment:
     """The experiment of a serial form, every missing field named."""
+    if TRACKER in form:
+        raise UsageError("a tracker was asked for", "The protocol is not tracked", "Leave it out")
     check(form)
     return Experiment(**build_parts(form))
 
@@ -152,7 +156,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(each) for each in text.split(","))
     except ValueError:
-        raise SystemExit(f"Error: {option} {text} was given. Give numbers such as 0,1,2.") from None
+        raise UsageError(f"{option} {text} was given", "", "Give numbers such as 0,1,2") from None
 
 
 class Shown:
@@ -204,5 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with reporting("--debug" in sys.argv):
-        sys.exit(main())
+    try:
+        with reporting("--debug" in sys.argv):
+            sys.exit(main())
+    except typer.Exit as end:
+        sys.exit(end.exit_code)

@@ -11,6 +11,6 @@ def dcm_generators() -> Iterable[Component]:
         Component(
             "nano",
             "dcm_nano.generator:Nano",
-            "the bundled 5.8 M parameter model, needs no download",
+            "the bundled 6.1 M parameter model, needs no download",
         ),
     ]

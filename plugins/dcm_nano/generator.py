@@ -13,13 +13,13 @@ from dcm.causal_lm import CausalLM, CausalLMGenerator
 
 @attrs.frozen
 class Nano(CausalLMGenerator):
-    """A Qwen2-shaped model of 5.8 million parameters that comes with dcm.
+    """A Qwen2-shaped model of 6.1 million parameters that comes with dcm.
 
     It knows English and digits well enough to show and test everything; its model card
     (`dcm_nano/model/README.md`) tells data, recipe and limits.
 
     Attributes:
-        dtype: what the model computes in: float32 or bfloat16.
+        dtype: what the model computes in: float32, bfloat16 or float64.
         device: a torch device; "auto" takes a GPU if there is one.
     """
 

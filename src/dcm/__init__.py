@@ -6,6 +6,7 @@ example's question under one mode and its answer under another.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,11 @@ if TYPE_CHECKING:
     from dcm.target import Target as Target
     from dcm.tracking import TrackedRun as TrackedRun
     from dcm.tracking import Tracker as Tracker
+
+# Torch's threads spin while they wait for each other, which on cores shared with other work made
+# the solver four times slower than sleeping does (measured). It is read when torch is loaded; what
+# the user has set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Where each public name is defined. Importing dcm must stay free of torch, which takes seconds.
 _HOME = {

@@ -36,9 +36,7 @@ def test_a_straight_fall_is_monotonic(first, steps):
     assert classify(points) is Health.MONOTONIC
 
 
-@given(
-    first=FIRST, steps=st.integers(30, 400), share=st.floats(0.4, 0.8), early=st.floats(0, 0.4)
-)
+@given(first=FIRST, steps=st.integers(30, 400), share=st.floats(0.4, 0.8), early=st.floats(0, 0.4))
 def test_a_long_flat_stretch_before_much_of_the_drop_is_a_plateau(first, steps, share, early):
     # An early part of the drop at once, nothing for `share` of the steps, then the rest.
     def loss(step: int) -> float:

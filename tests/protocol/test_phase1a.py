@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +204,18 @@ def test_a_tier_chooses_its_data_set(phase1a, tier):
         (["--stages", "0,9"], "stages 0, 9 were asked for"),
         (["--control-pairs", "1"], "control_pairs = 1"),
         (["--control-slots", "0"], "slots of controls"),
+        (["--control-slots", "few"], "Give numbers such as"),
+        (["--set", "tracker=mlflow"], "The protocol is not tracked"),
         (["--dataset", "squad", "--set", "dataset.pth=x"], "dataset.path"),
     ],
 )
 def test_bad_options_are_told(phase1a, options, said):
     with pytest.raises(Exception, match=said):
         phase1a.plan(phase1a.options().parse_args(options))
+
+
+def test_an_error_is_one_line_and_status_2(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--dataset", "sqad", "--out", str(tmp_path / "run")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == ["Error: there is no dataset 'sqad'. Did you mean 'squad'?"]

@@ -102,6 +102,21 @@ def test_it_is_decoded_under_the_other_mode(run):
     assert found.f1.value == pytest.approx(2 / 3)
 
 
+def test_an_example_without_baselines_is_left_out(run):
+    kinds = {"random": {"answer": [1.0]}, "full_context": {"answer": [1.0]}}
+    generator = Lookup()
+    found = probe(
+        run,
+        generator,
+        EXAMPLES,
+        BaselineTable({"0": kinds, "1": kinds}, {"2": "too long"}),
+        Modes(generator),
+        optimised="question",
+        probed="answer",
+    )
+    assert found.loss.count == found.verbatim.count == 2
+
+
 def test_a_plain_text_that_did_not_fit_is_left_out(run):
     found = measured(run, full_context=float("nan"))
     assert found.above_full_context.as_json()["value"] is None

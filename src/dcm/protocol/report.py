@@ -193,8 +193,8 @@ def _transfer(stage: Mapping[str, Any]) -> Iterator[RenderableType]:
     for each in stage["probes"]:
         random, other = each["below_random"], each["below_other"]
         yield Text(
-            f"{each['probed']} behind contents of the {each['optimised']}: {plain(random)} nats "
-            f"{interval(random)} below random contents, {plain(other)} {interval(other)} below "
+            f"{each['probed']} behind contents of the {each['optimised']}: gains {plain(random)} "
+            f"nats {interval(random)} on random contents and {plain(other)} {interval(other)} on "
             "another example's content."
         )
 

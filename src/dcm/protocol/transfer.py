@@ -88,7 +88,12 @@ def probe(
         optimised: the run's mode.
         probed: the other one, `question` or `answer`.
     """
-    results = [result for result in read_results(run).values() if result["content"]]
+    # An example can fit with one text alone and not with both: then it has no baselines.
+    results = [
+        result
+        for result in read_results(run).values()
+        if result["content"] and result["id"] in table.losses
+    ]
     directory = RunDirectory.open(run)
     contents = directory.load_contents([result["content"] for result in results])
     chosen = [examples[result["id"]] for result in results]
