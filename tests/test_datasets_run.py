@@ -40,6 +40,14 @@ def _squad(folder: Path) -> Made:
     return {"path": path}, {"unanswerable": 1}
 
 
+def _squad_paraphrased(folder: Path) -> Made:
+    fields, left_out = _squad(folder)
+    document = json.loads(Path(fields["path"]).read_text(encoding="utf-8"))
+    document["data"][0]["paragraphs"][0]["qas"].append({"id": "last", "question": "Where?"})
+    paraphrases = _lines(folder / "paraphrased.json", document)
+    return fields | {"paraphrases": paraphrases}, left_out | {"without an original": 1}
+
+
 def _triviaqa(folder: Path) -> Made:
     data: list[dict[str, object]] = [
         {"QuestionId": answer, "Question": question, "Answer": {"Value": answer, "Aliases": []}}
@@ -98,6 +106,7 @@ def _jsonl(folder: Path) -> Made:
 CASES: dict[str, Callable[[Path], Made]] = {
     "samples": _samples,
     "squad": _squad,
+    "squad-paraphrased": _squad_paraphrased,
     "triviaqa": _triviaqa,
     "natural-questions": _natural_questions,
     "hotpotqa": _hotpotqa,

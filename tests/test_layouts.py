@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dcm
-from dcm import DatasetError
+from dcm import DatasetError, TaskDataset
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -78,9 +78,10 @@ _HOTPOT = [
         "context": {"title": ["T"], "sentences": [["a."]]},
     },
 ]
-_PAIR = {"question": "q", "answer": "a", "id": "1", "context": "c"}
+_PAIR = {"question": "q", "answer": "a", "id": "1", "context": "c", "variants": ["p", "r"]}
 LAYOUTS: list[tuple[str, str, Any]] = [
     ("squad", "json", _SQUAD),
+    ("squad-paraphrased", "json", _SQUAD),
     ("triviaqa", "json", _TRIVIA),
     (
         "triviaqa",
@@ -95,7 +96,7 @@ LAYOUTS: list[tuple[str, str, Any]] = [
     ("natural-questions", "text", "q\t['a', \"b\"]\n"),
     ("hotpotqa", "json", _HOTPOT),
     ("jsonl", "json", _PAIR),
-    ("csv", "text", 'question,answer,id,context\nq,a,1,c\n"q,\n2",a,2,"""c"\n'),
+    ("csv", "text", 'question,answer,id,context,variants\nq,a,1,c,\n"q,\n2",a,2,"""c",p\n'),
 ]
 layouts = pytest.mark.parametrize(
     ("name", "kind", "content"),
@@ -104,11 +105,26 @@ layouts = pytest.mark.parametrize(
 )
 
 
+def opened(name: str, path: Path | str, **fields: Any) -> TaskDataset:
+    """The data set of this name that reads this file, with all columns where it has columns."""
+    if name in ("jsonl", "csv"):
+        fields |= {"id": "id", "context": "context", "variants": "variants"}
+    if name == "squad-paraphrased":
+        fields = {"paraphrases": str(path)} | fields
+    found: TaskDataset = dcm.find("dataset", name)(path=str(path), **fields)
+    return found
+
+
 def survives(path: Path, name: str) -> None:
     """A parser must not let anything but a DatasetError out, and its examples can be graded."""
-    columns = {"id": "id", "context": "context"} if name in ("jsonl", "csv") else {}
-    for fields in ({}, {"on_error": "skip"}, {"limit": 1}, {"limit": 2, "seed": 1}):
-        dataset = dcm.find("dataset", name)(path=str(path), **columns, **fields)
+    choices: list[dict[str, Any]] = [{}, {"on_error": "skip"}, {"limit": 1}]
+    choices.append({"limit": 2, "seed": 1})
+    if name == "squad-paraphrased":
+        whole = str(write(path.with_name("whole"), json.dumps(_SQUAD)))
+        choices += [{"path": whole}, {"path": whole, "on_error": "skip"}, {"paraphrases": whole}]
+    for fields in choices:
+        source = fields.pop("path", path)
+        dataset = opened(name, source, **fields)
         try:
             for example in dataset:
                 dataset.grade(example, example.question)
@@ -163,7 +179,7 @@ def test_every_layout_is_usable_as_it_is_written_here(
     tmp_path: Path, name: str, kind: str, content: Any
 ) -> None:
     path = write(tmp_path / "whole", content if kind == "text" else json.dumps(content))
-    assert len(dcm.find("dataset", name)(path=str(path))) >= 1
+    assert len(opened(name, path)) >= 1
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _, _ in LAYOUTS}))
@@ -171,4 +187,4 @@ def test_every_layout_is_usable_as_it_is_written_here(
 def test_deep_nesting_is_no_hang(tmp_path: Path, name: str, opening: str) -> None:
     path = write(tmp_path / "nested", opening + "[" * 500_000 + "]" * 500_000)
     with pytest.raises(DatasetError, match="/nested"):
-        len(dcm.find("dataset", name)(path=str(path)))
+        len(opened(name, path))

@@ -19,6 +19,8 @@ class Csv(Table):
         answer: the column of the answer.
         id: the column of the id; None makes the number of the row's first line the id.
         context: the column of a passage the answer can be read from; None if there is none.
+        variants: the columns of paraphrases of the question, a name or several: a paraphrase a
+            column, taken as it stands. An empty cell is none.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         limit: how many examples to take at most; None for all.
         offset: how many usable ones to pass over.
@@ -27,5 +29,5 @@ class Csv(Table):
 
     def read(self) -> Collected:
         rows = csv_rows(self.path)
-        rows.require(self.question, self.answer, self.id, self.context)
+        rows.require(self.question, self.answer, self.id, self.context, *self.variants)
         return self.choose(rows)

@@ -19,6 +19,8 @@ class Jsonl(Table):
         answer: the field of the answer.
         id: the field of the id, a text or whole number; None makes the line's number the id.
         context: the field of a passage the answer can be read from; None if there is none.
+        variants: the fields of paraphrases of the question, a name or several: each a list of
+            texts, a text, or null for none.
         on_error: "skip" leaves out malformed lines, "stop" raises.
         limit: how many examples to take at most; None for all.
         offset: how many usable ones to pass over.

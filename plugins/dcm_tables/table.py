@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -18,7 +19,13 @@ from dcm.reading import (
     identifier,
     path_text,
     question_text,
+    texts,
 )
+
+
+def _columns(names: str | Iterable[str]) -> tuple[str, ...]:
+    """One name, or several."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 @attrs.frozen
@@ -31,6 +38,7 @@ class Table(StoredDataset):
         answer: the column of the answer.
         id: the column of the id; None makes the number of the row's line the id.
         context: the column of a passage the answer can be read from; None if there is none.
+        variants: the columns of paraphrases of the question, a name or several.
         on_error: "skip" leaves out malformed rows, "stop" raises.
     """
 
@@ -39,6 +47,11 @@ class Table(StoredDataset):
     answer: str = "answer"
     id: str | None = None
     context: str | None = None
+    variants: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=_columns,
+        validator=attrs.validators.deep_iterable(attrs.validators.instance_of(str)),
+    )
     on_error: OnError = attrs.field(
         default="stop", validator=attrs.validators.in_(("stop", "skip"))
     )
@@ -65,4 +78,14 @@ class Table(StoredDataset):
             raise Unusable("without an answer")
         id = identifier(row, self.id, place) if self.id else place.rpartition(":")[2]
         context = field(row, self.context, (str, type(None)), place) if self.context else None
-        return Example(id, question, answer, context=context or None)
+        return Example(
+            id, question, answer, variants=self._variants(row, place), context=context or None
+        )
+
+    def _variants(self, row: Any, place: str) -> Iterable[str]:
+        found: dict[str, None] = {}
+        for column in self.variants:
+            value = field(row, column, (str, list, type(None)), place)
+            listed = value if isinstance(value, list) else [value or ""]
+            found.update(dict.fromkeys(texts(listed, column, place)))
+        return found

@@ -188,7 +188,8 @@ def _parsed(records: Iterable[Placed], parse: Parse, record: Any, place: str) ->
         if isinstance(records, Source):
             record = records.decode(record, place)
         example = parse(record, place)
-        for text in (example.id, example.question, example.answer, *example.aliases):
+        texts = (example.id, example.question, example.answer, *example.aliases, *example.variants)
+        for text in texts:
             text.encode()  # half a surrogate pair, which JSON can write, is no text
         (example.context or "").encode()
     except ValueError as error:

@@ -15,6 +15,7 @@ from dcm_puzzles.arc import Arc
 from dcm_puzzles.arithmetic import Arithmetic
 from dcm_puzzles.sudoku import Sudoku
 from dcm_samples.samples import Samples
+from dcm_squad.paraphrased import SquadParaphrased
 from dcm_squad.squad import Squad
 from dcm_tables.csv import Csv
 from dcm_tables.jsonl import Jsonl
@@ -53,6 +54,24 @@ class TestSquad(DatasetContract):
         article = {"title": "Things", "paragraphs": [{"context": "A passage.", "qas": qas}]}
         path = write(tmp_path / "squad.json", {"version": "v2.0", "data": [article]})
         return Squad(path=path, **request.param)
+
+
+class TestSquadParaphrased(DatasetContract):
+    covers = "dataset/squad-paraphrased"
+
+    @pytest.fixture(params=[{}, {"seed": 3, "limit": 2, "offset": 1}], ids=["all", "some"])
+    def dataset(self, request: pytest.FixtureRequest, tmp_path: Path) -> SquadParaphrased:
+        def file(name: str, words: str, first_id: int, questions: dict[str, str]) -> str:
+            qas = [
+                {"id": number, "question": q + words, "answers": [{"text": a, "answer_start": 0}]}
+                for number, (q, a) in enumerate(questions.items(), first_id)
+            ]
+            article = {"title": "Things", "paragraphs": [{"context": "A passage.", "qas": qas}]}
+            return write(tmp_path / name, {"data": [article]})
+
+        originals = file("original.json", "", 1, {**PAIRS, "Why?": "so"})
+        paraphrases = file("paraphrased.json", " Do say.", 0, PAIRS)
+        return SquadParaphrased(originals, paraphrases, **request.param)
 
 
 class TestTriviaQa(DatasetContract):
@@ -116,9 +135,12 @@ class TestJsonl(DatasetContract):
 
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> Jsonl:
-        lines = [{"q": question, "a": answer, "n": 5} for question, answer in PAIRS.items()]
+        lines = [
+            {"q": question, "a": answer, "n": 5, "other": [question.lower()]}
+            for question, answer in PAIRS.items()
+        ]
         path = write(tmp_path / "pairs.jsonl", *lines, {"q": "", "a": "x"})
-        return Jsonl(path, question="q", answer="a", seed=1)
+        return Jsonl(path, question="q", answer="a", variants="other", seed=1)
 
 
 class TestCsv(DatasetContract):
@@ -127,11 +149,11 @@ class TestCsv(DatasetContract):
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> Csv:
         rows = [
-            f'{number},"{question}",{answer},a passage'
+            f'{number},"{question}",{answer},a passage,"{question.lower()}"'
             for number, (question, answer) in enumerate(PAIRS.items())
         ]
-        path = write(tmp_path / "pairs.csv", "key,question,answer,passage", *rows)
-        return Csv(path, id="key", context="passage")
+        path = write(tmp_path / "pairs.csv", "key,question,answer,passage,other", *rows)
+        return Csv(path, id="key", context="passage", variants=["other"])
 
 
 class TestSamples(DatasetContract):

@@ -58,8 +58,54 @@ def test_columns_are_chosen_by_name(tmp_path: Path, kind: str) -> None:
     ]
 
 
+def test_paraphrases_stand_in_a_list_in_jsonl(tmp_path: Path) -> None:
+    given: list[Any] = [["1?", " ", "one, then?", "1?"], "1?", "", [], None]
+    rows = [{**ROWS[0], "other": other} for other in given]
+    dataset = table("jsonl", tmp_path, rows, variants="other")
+    assert [each.variants for each in dataset] == [("1?", "one, then?"), ("1?",), (), (), ()]
+
+
+def test_paraphrases_stand_in_columns_of_their_own_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('question,answer,first,second\na?,1,"[""b?"", c?]",d?\ne?,2,,f?\ng?,3,,\n')
+    dataset = Csv(str(path), variants=["first", "second"])
+    assert [each.variants for each in dataset] == [('["b?", c?]', "d?"), ("f?",), ()]
+    assert [each.variants for each in Csv(str(path), variants="second")] == [
+        ("d?",),
+        ("f?",),
+        (),
+    ]
+
+
+def test_columns_of_paraphrases_follow_each_other_in_jsonl_too(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "some": ["b?", "c?"], "one": "d?"}]
+    dataset = table("jsonl", tmp_path, rows, variants=["one", "some"])
+    assert dataset[0].variants == ("d?", "b?", "c?")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "field 'other' must be str or list or NoneType, not int"),
+        (["b?", 5], "field 'other' must be a list of texts"),
+        ([["b?"]], "field 'other' must be a list of texts"),
+        ({"b": "c"}, "field 'other' must be str or list or NoneType, not dict"),
+        (["\ud800"], "the record is malformed"),
+    ],
+)
+def test_malformed_paraphrases_are_named_or_skipped(
+    tmp_path: Path, value: Any, message: str
+) -> None:
+    rows = [{**ROWS[0], "other": []}, {**ROWS[1], "other": value}]
+    with pytest.raises(DatasetError, match=rf"table\.jsonl:2: {message}"):
+        len(table("jsonl", tmp_path, rows, variants="other"))
+    dataset = table("jsonl", tmp_path, rows, variants="other", on_error="skip")
+    assert len(dataset) == 1
+    assert dataset.skipped == {"malformed": 1}
+
+
 @both
-@pytest.mark.parametrize("column", ["question", "answer", "id", "context"])
+@pytest.mark.parametrize("column", ["question", "answer", "id", "context", "variants"])
 def test_a_missing_column_names_those_that_are_there(
     tmp_path: Path, kind: str, column: str
 ) -> None:
@@ -108,9 +154,18 @@ def test_malformed_rows_are_named_or_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cls", [Jsonl, Csv])
-def test_the_serial_form_gives_it_back(cls: Any) -> None:
-    dataset = cls("a", question="q", answer="a", id="i", context="c", limit=1, on_error="skip")
+@pytest.mark.parametrize("variants", ["v", ("v", "w"), ()])
+def test_the_serial_form_gives_it_back(cls: Any, variants: Any) -> None:
+    columns = {"question": "q", "answer": "a", "id": "i", "context": "c", "variants": variants}
+    dataset = cls("a", **columns, limit=1, on_error="skip")
     assert dcm.build(json.loads(json.dumps(dcm.describe(dataset)))) == dataset
+
+
+@pytest.mark.parametrize("variants", [5, [5], None])
+def test_columns_that_are_no_names_are_refused(variants: Any) -> None:
+    params = {"path": "a", "variants": variants}
+    with pytest.raises(dcm.UsageError, match="'csv' cannot be built"):
+        dcm.build({"kind": "dataset", "name": "csv", "params": params})
 
 
 def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
