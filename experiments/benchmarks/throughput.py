@@ -1,119 +1,72 @@
 """Row-steps a second: dcm's solver and a plain loop over pairs, in the same run.
 
 A row-step is one forward and backward pass of one row: of both its targets, where the objective
-is joint. The loop is what one writes without a library: Adam on one pair at a time, a model call
-with `labels=` for each of its two modes.
+is joint. Every row runs all its steps, so this is speed alone: `time_to_exact.py` counts certified
+pairs. What the solver achieves is compared with two rates measured beside it:
+
+    overhead    the share of its time beyond bare model steps: the same contents and strands,
+                scored and differentiated, and nothing else
+    ceiling     the rate of bare matrix products, each of the model's shapes in its share of the
+                FLOP, forward and backward, with as many lines as a step has positions
+
+FLOP are counted as 4 x parameters touched x positions (forward, and backward to the content), the
+head at target positions only. Positions are those a row needs: of a row with `suffix` the content
+once; padding, and what a model computes twice because it cannot share, count as time alone.
 
     python experiments/benchmarks/throughput.py                        # the bundled model
-    python experiments/benchmarks/throughput.py --shape qwen2.5-7b --dtype bfloat16 --lanes 64
+    python experiments/benchmarks/throughput.py --shape qwen2.5-7b --dtype bfloat16
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import Any
 
-import attrs
 import torch
+from common import (
+    Cell,
+    PlainLoop,
+    Record,
+    emit,
+    hardware,
+    model_options,
+    nano,
+    now,
+    ratio,
+    reset_peak,
+    settings,
+    table,
+)
+from shapes import SHAPES, Shape
 from torch import Tensor
 
 import dcm
-from dcm.causal_lm import CausalLM, CausalLMGenerator
-from dcm.provenance import device_name, peak_memory
+from dcm.provenance import peak_memory
 from dcm.solver import Stats
-from dcm.testing.doubles import byte_tokenizer
 
-SHAPES: dict[str, tuple[str, dict[str, int]]] = {
-    "qwen2.5-7b": (
-        "qwen2",
-        {
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-        },
-    ),
-    "qwen2.5-14b": (
-        "qwen2",
-        {
-            "vocab_size": 152064,
-            "hidden_size": 5120,
-            "intermediate_size": 13824,
-            "num_hidden_layers": 48,
-            "num_attention_heads": 40,
-            "num_key_value_heads": 8,
-        },
-    ),
-    "pythia-160m": (
-        "gpt_neox",
-        {
-            "vocab_size": 50304,
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-        },
-    ),
-}
+# More lines make a product no faster, and the head's no smaller.
+_MOST_LINES = 8192
 
 
-@attrs.frozen
-class Shape(CausalLMGenerator):
-    """A model of a known shape with random weights and a byte tokenizer.
-
-    Attributes:
-        shape: a key of `SHAPES`.
-        dtype_name: what it computes in.
-        device_name: where.
-    """
-
-    shape: str
-    dtype_name: str
-    device_name: str
-
-    def load(self) -> CausalLM:
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        architecture, sizes = SHAPES[self.shape]
-        config = AutoConfig.for_model(architecture, **sizes, bos_token_id=256, eos_token_id=256)
-        with torch.device(self.device_name):
-            model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
-        return CausalLM(model.eval().requires_grad_(requires_grad=False), byte_tokenizer())
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.device_name)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
-
-
-def examples(count: int, tokens: int) -> list[dcm.Example]:
-    """Pairs of random letters, each text of `tokens` bytes with its end."""
+def random_pairs(tokens: int) -> Iterator[dcm.Example]:
+    """Pairs of random letters without end, each text of `tokens` bytes with its closing token."""
     random = torch.Generator().manual_seed(0)
-    letters = torch.randint(97, 123, (count, 2, tokens - 1), generator=random).tolist()
-    return [
-        dcm.Example(id=str(number), question=bytes(one).decode(), answer=bytes(other).decode())
-        for number, (one, other) in enumerate(letters)
-    ]
+    for number in count():
+        letters = torch.randint(97, 123, (2, tokens - 1), generator=random).tolist()
+        question, answer = (bytes(each).decode() for each in letters)
+        yield dcm.Example(id=str(number), question=question, answer=answer)
 
 
-def solver(generator: Any, args: argparse.Namespace, steps: int) -> dict[str, float]:
-    """Row-steps a second of the solver, after a warm-up of the same shapes."""
-    pairs = examples(args.lanes, args.tokens)
-    modes = dcm.Modes(generator, args.layout)
-    adam = dcm.find("optimizer", "adam")()
+def solver(generator: Any, args: argparse.Namespace) -> Record:
+    """Rates of the solver with every lane full, after a warm-up with the same shapes."""
+    modes, adam = dcm.Modes(generator, args.layout), dcm.find("optimizer", "adam")()
 
-    def run(steps: int) -> tuple[Stats, float]:
-        stats = Stats()
-        synchronize(generator)
-        began = time.perf_counter()
-        for _ in dcm.solve(
+    def solve(
+        pairs: Iterator[dcm.Example], stats: Stats, lanes: int | None, steps: int
+    ) -> Iterator[dcm.Outcome]:
+        return dcm.solve(
             generator,
             pairs,
             # More than a model can reach: every row runs all its steps.
@@ -121,98 +74,157 @@ def solver(generator: Any, args: argparse.Namespace, steps: int) -> dict[str, fl
             optimizer=adam,
             slots=args.slots,
             max_steps=steps,
-            lanes=args.lanes,
+            lanes=lanes,
             modes=modes,
             stats=stats,
-        ):
-            pass
-        synchronize(generator)
-        return stats, time.perf_counter() - began
+        )
 
-    run(2)
-    stats, seconds = run(steps)
+    found = Stats()
+    # Two rounds of the lanes that the solver settles for.
+    for _ in solve(random_pairs(args.tokens), found, args.lanes, 2):
+        if found.finished >= 2 * found.lanes:
+            break
+    stats = Stats()
+    pairs = islice(random_pairs(args.tokens), found.lanes)
+    reset_peak(generator.device)
+    began = now(generator.device)
+    for _ in solve(pairs, stats, found.lanes, args.steps):
+        pass
+    seconds = now(generator.device) - began
     return {
         "row_steps_per_second": stats.row_steps / seconds,
+        "certified_per_minute": None,  # random weights certify nothing
         "useful_share": stats.useful_row_steps / stats.row_steps,
         "lanes": stats.lanes,
+        "row_steps": stats.row_steps,
         "seconds": seconds,
     }
 
 
-def loop(generator: Any, args: argparse.Namespace, steps: int) -> dict[str, float]:
-    """Row-steps a second of Adam on one pair at a time, through Hugging Face's `labels=`."""
-    model, device = generator.lm.model, generator.device
-    (pair,) = examples(1, args.tokens)
-    targets = [torch.tensor(generator.encode(text)) for text in (pair.question, pair.answer)]
-    modes = dcm.Modes(generator).vectors(["question", "answer"])
-    content = (torch.randn(args.slots, generator.width) * generator.embedding_scale).to(device)
-    content.requires_grad_()
-    adam = torch.optim.Adam([content], lr=0.01)
+def loop(generator: Any, args: argparse.Namespace) -> Record:
+    """Rates of the plain loop."""
+    modes = dcm.Modes(generator, args.layout)
+    (pair,) = islice(random_pairs(args.tokens), 1)
+    PlainLoop.of_plan(generator, modes, args.slots, max_steps=2).run(pair)
+    plain = PlainLoop.of_plan(generator, modes, args.slots, max_steps=args.steps)
+    began = now(generator.device)
+    steps = plain.run(pair).row_steps
+    seconds = now(generator.device) - began
+    return {
+        "row_steps_per_second": steps / seconds,
+        "certified_per_minute": None,
+        "row_steps": steps,
+        "seconds": seconds,
+    }
+
+
+def bare_steps(generator: Any, args: argparse.Namespace, lanes: int) -> float:
+    """Row-steps a second of the model alone, all lanes at once, at the solver's starts."""
+    pairs = list(islice(random_pairs(args.tokens), lanes))
+    modes, adam = dcm.Modes(generator, args.layout), dcm.find("optimizer", "adam")()
+    device = generator.device
+    space = dcm.Space(args.slots, generator.width, generator.embedding_scale, device)
+    content = adam.start([dcm.RowKey(0, pair.id, 0) for pair in pairs], space).requires_grad_()
+    strands = dcm.Strands(
+        row=torch.arange(lanes, device=device).repeat_interleave(2),
+        lead=modes.vectors(["question", "answer"] * lanes),
+        ids=[generator.encode(text) for pair in pairs for text in (pair.question, pair.answer)],
+        weight=torch.ones(2 * lanes, device=device),
+        rows=lanes,
+        layout=args.layout,
+        temperature=adam.temperature(args.slots),
+    )
 
     def step() -> None:
-        adam.zero_grad()
-        loss = sum(
-            labelled_loss(model, content, mode, target.to(device))
-            for mode, target in zip(modes, targets, strict=True)
-        )
-        loss.backward()  # type: ignore[union-attr]
-        adam.step()
+        torch.autograd.grad(generator.score(content, strands).nll.sum(), content)
 
     step()
-    synchronize(generator)
-    began = time.perf_counter()
-    for _ in range(steps):
+    began = now(device)
+    for _ in range(args.steps):
         step()
-    synchronize(generator)
-    seconds = time.perf_counter() - began
-    return {"row_steps_per_second": steps / seconds, "seconds": seconds}
+    return float(lanes * args.steps / (now(device) - began))
 
 
-def labelled_loss(model: Any, content: Tensor, mode: Tensor, target: Tensor) -> Tensor:
-    """Hugging Face's own loss of one target behind [mode, content]."""
-    embedded = model.get_input_embeddings()(target)
-    prompt = torch.cat([mode[None], content]).to(embedded.dtype)
-    ignored = torch.full((len(prompt),), -100, device=target.device)
-    labels = torch.cat([ignored, target])[None]
-    loss: Tensor = model(inputs_embeds=torch.cat([prompt, embedded])[None], labels=labels).loss
-    return loss
+def positions(args: argparse.Namespace) -> int:
+    """Positions that a row's two strands need.
+
+    With `prefix` each is [mode, K slots, all tokens but the last]; with `suffix` the K slots stand
+    once, and each strand is [mode, all tokens but the last].
+    """
+    slots, tokens = args.slots, args.tokens
+    return int(slots + 2 * tokens if args.layout == "suffix" else 2 * (slots + tokens))
 
 
-def product_ceiling(generator: Any, args: argparse.Namespace) -> float:
-    """FLOP/s of plain matrix products of the model's largest shape, all positions at once."""
-    config = generator.lm.model.config
-    lines = args.lanes * 2 * (args.slots + args.tokens)
-    left = torch.randn(lines, config.hidden_size, device=generator.device).to(generator.dtype)
-    right = torch.randn(config.hidden_size, config.intermediate_size, device=generator.device)
-    right = right.to(generator.dtype)
-    for _ in range(3):
-        left @ right
-    synchronize(generator)
-    began, count = time.perf_counter(), 30
-    for _ in range(count):
-        left @ right
-    synchronize(generator)
-    return 2 * lines * left.shape[1] * right.shape[1] * count / (time.perf_counter() - began)
+def body(model: Any) -> list[tuple[str, Tensor, float]]:
+    """All parameters but the input embeddings and the head, with the share of positions that meet
+    each: all, or of an expert's those that are routed to it."""
+    config = model.config.get_text_config()
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    routed = config.num_experts_per_tok / experts if experts else 1.0
+    ends = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    return [
+        (name, parameter, routed if ".experts." in name else 1.0)
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in ends
+    ]
 
 
-def flop_per_row_step(generator: Any, args: argparse.Namespace) -> float:
-    """4 x parameters touched x tokens: forward and activation gradient, logits at targets only."""
-    model = generator.lm.model
-    table = model.get_input_embeddings().weight.numel()
-    body = (
-        sum(p.numel() for p in model.model.parameters()) - table if hasattr(model, "model") else 0
-    )
-    if not body:
-        body = sum(p.numel() for p in model.parameters()) - 2 * table
-    shared = args.slots if args.layout == "suffix" else 2 * (args.slots + 1) - 2
-    positions = shared + 2 * args.tokens
-    return 4.0 * (body * positions + table * 2 * args.tokens)
+def flop_per_row_step(model: Any, args: argparse.Namespace) -> float:
+    """FLOP that a row-step needs."""
+    touched = sum(parameter.numel() * share for _, parameter, share in body(model))
+    head = model.get_output_embeddings().weight.numel()
+    return float(4 * (touched * positions(args) + head * 2 * args.tokens))
 
 
-def synchronize(generator: Any) -> None:
-    """Wait for the device."""
-    if generator.device.type == "cuda":
-        torch.cuda.synchronize()
+def product_ceiling(model: Any, args: argparse.Namespace, lanes: int) -> float:
+    """FLOP/s of the model's matrix products alone: the mean over its shapes, weighted by FLOP."""
+    head = model.get_output_embeddings().weight
+    # shape -> a matrix of it, the lines that meet it in a row-step, how many such matrices
+    shapes: dict[tuple[int, ...], tuple[Tensor, float, int]] = {}
+    for name, parameter, share in body(model):
+        if parameter.dim() > 1 and not name.endswith("bias"):
+            found = shapes.get(tuple(parameter.shape), (parameter, share * positions(args), 0))
+            shapes[tuple(parameter.shape)] = (*found[:2], found[2] + 1)
+    flop = seconds = 0.0
+    for matrix, lines, times in [*shapes.values(), (head, 2.0 * args.tokens, 1)]:
+        own = 4 * matrix.numel() * lines * times
+        flop += own
+        seconds += own / product_rate(matrix, min(_MOST_LINES, max(1, round(lines * lanes))))
+    return flop / seconds
+
+
+def product_rate(matrix: Tensor, lines: int) -> float:
+    """FLOP/s of products with `matrix` [..., a, b], forward and as a gradient's."""
+    *batch, one, other = matrix.shape
+    ahead = matrix.new_empty(*batch, lines, one).normal_()
+    back = matrix.new_empty(*batch, lines, other).normal_()
+
+    def work() -> None:
+        torch.matmul(ahead, matrix)
+        torch.matmul(back, matrix.mT)
+
+    return 4 * lines * matrix.numel() / seconds_of(work, matrix.device)
+
+
+def seconds_of(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds that `work` takes, the mean over a tenth of a second."""
+    repeats = 1
+    work()
+    while True:
+        began = now(device)
+        for _ in range(repeats):
+            work()
+        seconds = now(device) - began
+        if seconds > 0.1:
+            return seconds / repeats
+        repeats *= 2
+
+
+def limit_memory(gibibytes: float, device: torch.device) -> None:
+    """Let this process have no more of a GPU's memory."""
+    # By its index, None for the current one: torch takes no device without an index here.
+    total = torch.cuda.get_device_properties(device.index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gibibytes * 2**30 / total), device.index)
 
 
 def main() -> None:
@@ -220,48 +232,68 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=sorted(SHAPES), help="default: the bundled model")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--slots", type=int, default=32, help="K (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=16, help="of a target (default: %(default)s)")
-    parser.add_argument("--lanes", type=int, default=64, help="(default: %(default)s)")
-    parser.add_argument("--layout", choices=("prefix", "suffix"), default="prefix")
+    parser.add_argument("--lanes", type=int, help="default: what the solver finds")
     parser.add_argument("--steps", type=int, default=10, help="(default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--memory-gib", type=float, metavar="N", help="GPU memory to use at most")
+    model_options(parser, slots=32)
     args = parser.parse_args()
-    if args.shape:
-        generator: Any = Shape(args.shape, args.dtype, args.device)
-    else:
-        generator = dcm.find("generator", "nano")(dtype=args.dtype, device=args.device)
-    generator.lm  # noqa: B018 - loads it
-    ours, plain = solver(generator, args, args.steps), loop(generator, args, args.steps)
-    flops = ours["row_steps_per_second"] * flop_per_row_step(generator, args)
-    ceiling = product_ceiling(generator, args)
+    if args.memory_gib is not None:
+        if not args.device.startswith("cuda"):
+            parser.error("--memory-gib limits a GPU's memory: add --device cuda")
+        limit_memory(args.memory_gib, torch.device(args.device))
+    generator = Shape(args.shape, args.dtype, args.device) if args.shape else nano(args)
+    model = generator.lm.model
+    ours = solver(generator, args)
+    peak = peak_memory(str(generator.device))
+    bare = bare_steps(generator, args, ours["lanes"])
+    plain = loop(generator, args)
+    flop = flop_per_row_step(model, args)
+    achieved = ours["row_steps_per_second"] * flop
+    ceiling = product_ceiling(model, args, ours["lanes"])
     result = {
         "solver": ours,
         "loop": plain,
-        "ratio": ours["row_steps_per_second"] / plain["row_steps_per_second"],
-        "flop_per_second": flops,
+        "ratio": ratio(ours["row_steps_per_second"], plain["row_steps_per_second"]),
+        "bare_row_steps_per_second": bare,
+        "overhead": 1 - ours["row_steps_per_second"] / bare,
+        "flop_per_row_step": flop,
+        "flop_per_second": achieved,
         "product_ceiling": ceiling,
-        "share_of_ceiling": flops / ceiling,
-        "peak_memory_bytes": peak_memory(str(generator.device)),
-        "hardware": device_name(str(generator.device)),
+        "share_of_ceiling": achieved / ceiling,
+        "peak_memory_bytes": peak,
+        "hardware": hardware(generator.device),
         "model": args.shape or "nano",
-        "settings": {key: getattr(args, key) for key in ("slots", "tokens", "layout", "dtype")},
+        "settings": settings(args),
     }
-    if args.json:
-        print(json.dumps(result))
-        return
-    print(
-        f"{result['model']}, K={args.slots}, {args.tokens} tokens a target, {args.layout}, "
-        f"{args.dtype}, {result['hardware']}"
-    )
-    print(f"solver  {ours['row_steps_per_second']:10.1f} row-steps/s  {ours['lanes']:.0f} lanes")
-    print(f"loop    {plain['row_steps_per_second']:10.1f} row-steps/s")
-    print(f"ratio   {result['ratio']:10.1f}")
-    print(
-        f"{flops / 1e12:.3g} of {ceiling / 1e12:.3g} TFLOP/s that plain products of the same "
-        f"shapes sustain: {flops / ceiling:.0%}; {result['peak_memory_bytes'] / 2**30:.1f} GiB"
+    emit(args, result, report(result, args))
+
+
+def report(result: Record, args: argparse.Namespace) -> str:
+    """The result as a table."""
+    ours, plain = result["solver"], result["loop"]
+    one = result["flop_per_row_step"] / 1e12
+    per_second = "row_steps_per_second"
+    bare, ceiling = result["bare_row_steps_per_second"], result["product_ceiling"] / 1e12
+    rows: list[list[Cell]] = [
+        ["solver", ours["lanes"], ours[per_second], ours[per_second] * one],
+        ["bare model steps", ours["lanes"], bare, bare * one],
+        ["matrix products alone", ours["lanes"], ceiling / one, ceiling],
+        ["plain loop", 1, plain[per_second], plain[per_second] * one],
+    ]
+    return "\n".join(
+        [
+            f"{result['model']}, K={args.slots}, {args.tokens} tokens a target, {args.layout},",
+            f"{args.dtype}, {result['hardware']}",
+            "",
+            table(["", "lanes", "row-steps/s", "TFLOP/s"], rows),
+            "",
+            f"ratio, solver to plain loop    {result['ratio']:.1f}",
+            f"useful share of row-steps      {ours['useful_share']:.1%}",
+            f"overhead over bare steps       {result['overhead']:.1%}",
+            f"share of the products' rate    {result['share_of_ceiling']:.1%}",
+            f"peak memory                    {result['peak_memory_bytes'] / 2**30:.2f} GiB",
+        ]
     )
 
 

@@ -1,0 +1,139 @@
+"""The benchmarks run, and what they print as JSON is what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def benchmark(script: str, *options: str) -> dict[str, Any]:
+    """The one JSON object that a benchmark prints."""
+    command = [sys.executable, f"experiments/benchmarks/{script}", "--json", "--device=cpu"]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    for contestant in (result["solver"], result["loop"]):
+        assert contestant["row_steps_per_second"] == pytest.approx(
+            contestant["row_steps"] / contestant["seconds"]
+        )
+    assert 0 < result["solver"]["useful_share"] <= 1
+    assert "thread" in result["hardware"]
+    return result
+
+
+def check_counts(contestant: dict[str, Any], pairs: int) -> None:
+    assert contestant["pairs"] == pairs
+    assert 0 <= contestant["certified"] <= contestant["exact"] <= pairs
+    assert contestant["certified_per_minute"] == pytest.approx(
+        60 * contestant["certified"] / contestant["seconds"]
+    )
+
+
+@pytest.mark.parametrize("layout", ["prefix", "suffix"])
+def test_throughput_counts_what_a_row_step_needs(layout: str) -> None:
+    options = ("--lanes=2", "--steps=3", "--slots=4", "--tokens=5", f"--layout={layout}")
+    result = benchmark("throughput.py", *options)
+    solver, loop = result["solver"], result["loop"]
+    assert (solver["lanes"], solver["row_steps"], loop["row_steps"]) == (2, 6, 3)
+    assert solver["certified_per_minute"] is loop["certified_per_minute"] is None
+    assert result["ratio"] == pytest.approx(
+        solver["row_steps_per_second"] / loop["row_steps_per_second"]
+    )
+    # A layer of nano: q and o, k and v, three of its MLP, biases of q, k and v, two norms.
+    layer = 2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 832 + (256 + 2 * 128) + 2 * 256
+    places = {"prefix": 2 * (4 + 5), "suffix": 4 + 2 * 5}[layout]
+    head = 4096 * 256 * 2 * 5
+    assert result["flop_per_row_step"] == 4 * ((6 * layer + 256) * places + head)
+    assert result["flop_per_second"] == pytest.approx(
+        result["flop_per_row_step"] * solver["row_steps_per_second"]
+    )
+    assert result["overhead"] < 1
+    assert result["share_of_ceiling"] > 0
+    assert result["peak_memory_bytes"] > 0
+    assert result["settings"]["layout"] == layout
+
+
+def test_throughput_counts_the_experts_that_a_token_takes() -> None:
+    options = ("--shape=tiny-moe", "--lanes=2", "--steps=2", "--slots=4", "--tokens=5")
+    result = benchmark("throughput.py", *options)
+    heads, width, experts, taken = 4 * 64, 64, 4, 2
+    attention = 2 * width * heads + heads + width + 2 * (width * heads // 2 + heads // 2) + 4
+    router = experts * width + experts
+    expert = 3 * width * width + 3 * width
+    body = 2 * (attention + router + taken * expert + 2 * width) + width
+    assert result["flop_per_row_step"] == 4 * (body * 2 * (4 + 5) + 257 * width * 2 * 5)
+
+
+def test_limited_memory_needs_a_gpu() -> None:
+    command = [sys.executable, "experiments/benchmarks/throughput.py", "--memory-gib=1"]
+    done = subprocess.run(
+        [*command, "--device=cpu"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--memory-gib limits a GPU's memory" in done.stderr
+
+
+def test_time_to_exact(tmp_path: Path) -> None:
+    passage = "The mill by the river grinds wheat in spring and rye in autumn."
+    records = [
+        {
+            "id": f"mill-{text}",
+            "question": f"What does the mill grind in {season}?",
+            "is_impossible": False,
+            "answers": [{"text": text, "answer_start": passage.index(text)}],
+        }
+        for text, season in (("wheat", "spring"), ("rye", "autumn"))
+    ]
+    article = {"title": "Mill", "paragraphs": [{"context": passage, "qas": records}]}
+    path = tmp_path / "mill.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": [article]}), encoding="utf-8")
+    options = (f"--path={path}", "--slots=8", "--max-steps=120", "--loop-limit=1")
+    result = benchmark("time_to_exact.py", *options)
+    check_counts(result["solver"], 2)
+    check_counts(result["loop"], 1)
+    check_counts(result["plan_loop"], 1)
+    assert result["solver"]["certified"] == 2
+    assert result["loop"]["certified"] == 1
+    assert 1 <= result["solver"]["median_steps"] <= 120
+    rate = result["solver"]["certified_per_minute"]
+    assert result["ratio"] == pytest.approx(rate / result["loop"]["certified_per_minute"])
+    plan = result["plan_loop"]["certified_per_minute"]
+    if plan:
+        assert result["ratio_to_plan"] == pytest.approx(rate / plan)
+    else:
+        assert result["ratio_to_plan"] is None
+    assert result["settings"]["loop_limit"] == 1
+
+
+def test_scaling() -> None:
+    options = ("--counts", "2", "4", "--lanes=2", "--warm-up=1", "--loop-limit=1")
+    result = benchmark("scaling.py", *options)
+    assert [each["pairs"] for each in result["counts"]] == [2, 4]
+    for each in result["counts"]:
+        check_counts(each, each["pairs"])
+        assert 0 < each["useful_share"] <= 1
+        assert each["seconds_per_pair"] == pytest.approx(each["seconds"] / each["pairs"])
+        grown = each["peak_memory_bytes"] - result["counts"][0]["peak_memory_bytes"]
+        assert each["peak_growth_bytes"] == grown
+    assert result["solver"] == result["counts"][-1]
+    check_counts(result["loop"], 1)
+    assert result["ratio"] == pytest.approx(
+        result["solver"]["certified_per_minute"] / result["loop"]["certified_per_minute"]
+    )
+    costs = [each["seconds_per_pair"] for each in result["counts"]]
+    assert result["cost_spread"] == pytest.approx(max(costs) / min(costs) - 1)
