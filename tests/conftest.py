@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # The same examples each time in CI. Drawing an example is slow where a model is loaded first.
 settings.register_profile(
@@ -38,3 +40,27 @@ def data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture
+def logit_lines() -> Callable[[int], LogitLines]:
+    """Makes a counter of the positions at which logits are computed."""
+    return LogitLines
+
+
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear")
+
+
+class LogitLines(TorchDispatchMode):
+    """Within it `lines` gets the number of positions of every product with the vocabulary."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.lines: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in _PRODUCTS and out.shape[-1] == self.vocabulary:
+            self.lines.append(out.shape[:-1].numel())
+        return out

@@ -1,7 +1,8 @@
-"""Computing a content once for all its strands changes nothing but the speed."""
+"""Computing a shared prompt once changes nothing but the speed; neither does compiling."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,25 @@ import torch
 from torch import Tensor
 
 import dcm
+from dcm import Layout
 from dcm.causal_lm import CausalLM
 from dcm.testing.doubles import TinyGenerator, save_tiny_model
 
 TEXTS = ("what is it?", "a", "why", "because it is", "who", "nobody", "x" * 30, "yes")
 
 
-def strands_of(generator: dcm.Generator, rows: list[int], texts: tuple[str, ...]) -> dcm.Strands:
-    """Strands of `texts` behind the given rows; each text has a mode vector of its own."""
+def strands_of(
+    generator: dcm.Generator,
+    rows: list[int],
+    texts: tuple[str, ...],
+    layout: Layout = "suffix",
+    modes: str = "abcdefgh",
+) -> dcm.Strands:
+    """Strands of `texts` behind the given rows, each under its mode."""
     leads = torch.stack(
         [
-            torch.randn(generator.width, generator=torch.Generator().manual_seed(len(text)))
-            for text in texts
+            torch.randn(generator.width, generator=torch.Generator().manual_seed(ord(mode)))
+            for mode in modes[: len(texts)]
         ]
     )
     return dcm.Strands(
@@ -29,7 +37,8 @@ def strands_of(generator: dcm.Generator, rows: list[int], texts: tuple[str, ...]
         ids=[generator.encode(text) for text in texts],
         weight=torch.ones(len(texts)),
         rows=max(rows) + 1,
-        layout="suffix",
+        layout=layout,
+        modes=modes[: len(texts)],
     )
 
 
@@ -42,9 +51,14 @@ def scored(
     return scores, gradient
 
 
+@pytest.mark.parametrize(("layout", "modes"), [("suffix", "abcdefgh"), ("prefix", "aaabbcaa")])
 @pytest.mark.parametrize("architecture", ["qwen2", "llama", "gpt_neox", "gpt2"])
-def test_packed_strands_score_as_separate_sequences_do(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_strands_behind_one_prompt_score_as_separate_sequences_do(
+    architecture: str,
+    layout: Layout,
+    modes: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = save_tiny_model(tmp_path, architecture)
     generator = dcm.find("generator", "transformers")(model=str(folder), device="cpu")
@@ -53,9 +67,12 @@ def test_packed_strands_score_as_separate_sequences_do(
     # Rows of one, two and three strands, which do not stand side by side.
     rows = [0, 1, 1, 0, 2, 3, 1, 2]
 
-    packed, packed_gradient = scored(generator, content, strands_of(generator, rows, TEXTS))
-    monkeypatch.setattr(CausalLM, "packs", False)
-    plain, plain_gradient = scored(generator, content, strands_of(generator, rows, TEXTS))
+    def strands() -> dcm.Strands:
+        return strands_of(generator, rows, TEXTS, layout, modes)
+
+    packed, packed_gradient = scored(generator, content, strands())
+    monkeypatch.setattr(CausalLM, "shares_prompts", False)
+    plain, plain_gradient = scored(generator, content, strands())
 
     torch.testing.assert_close(packed.nll, plain.nll, atol=1e-5, rtol=0)
     torch.testing.assert_close(packed.margin, plain.margin, atol=1e-4, rtol=0)
@@ -63,20 +80,78 @@ def test_packed_strands_score_as_separate_sequences_do(
     assert packed.exact.tolist() == plain.exact.tolist()
 
 
-def test_a_packed_row_is_bit_identical_alone_and_in_company() -> None:
+@pytest.mark.parametrize(("layout", "modes"), [("suffix", "ab"), ("prefix", "aa")])
+def test_a_row_that_shares_is_bit_identical_alone_and_in_company(
+    layout: Layout, modes: str
+) -> None:
     generator = TinyGenerator()
     content = torch.randn(4, 5, 64, generator=torch.Generator().manual_seed(1))
+    rows = [0, 0, 1, 1, 2, 2, 3, 3]
     together, gradient = scored(
-        generator, content, strands_of(generator, [0, 0, 1, 1, 2, 2, 3, 3], TEXTS)
+        generator, content, strands_of(generator, rows, TEXTS, layout, modes * 4)
     )
     for row in range(4):
         own = TEXTS[2 * row : 2 * row + 2]
         alone, own_gradient = scored(
-            generator, content[row : row + 1], strands_of(generator, [0, 0], own)
+            generator,
+            content[row : row + 1],
+            strands_of(generator, [0, 0], own, layout, modes),
         )
         assert torch.equal(alone.nll, together.nll[2 * row : 2 * row + 2])
         assert torch.equal(alone.margin, together.margin[2 * row : 2 * row + 2])
         assert torch.equal(own_gradient[0], gradient[row])
+
+
+@pytest.mark.parametrize(("layout", "modes", "fed"), [("suffix", "abc", 80), ("prefix", "aaa", 79)])
+def test_the_positions_of_a_shared_prompt_are_computed_once(
+    layout: Layout, modes: str, fed: int
+) -> None:
+    generator, read = TinyGenerator(), []
+    strands = strands_of(generator, [0, 0, 0], ("x" * 29, "y" * 19, "z" * 29), layout, modes)
+    content = torch.zeros(1, 40, 64)
+    generator.score(content, strands)  # what is tried once of a model
+    layer = generator.lm.model.model.layers[0]
+    hook = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[:2]))
+    with torch.no_grad():
+        generator.score(content, strands)
+    hook.remove()
+    assert [tuple(shape) for shape in read] == [(1, 40 + dcm.bucket(fed))]
+
+
+def test_more_strands_than_a_line_has_positions_for_stand_in_several_lines() -> None:
+    generator = TinyGenerator()  # 256 positions
+    texts, rows = tuple(letter * 120 for letter in "abcde"), [0, 0, 0, 1, 1]
+    content = torch.randn(2, 4, 64, generator=torch.Generator().manual_seed(2)) * 0.3
+    together, gradient = scored(generator, content, strands_of(generator, rows, texts))
+    for place, (row, text, mode) in enumerate(zip(rows, texts, "abcde", strict=True)):
+        own = strands_of(generator, [0], (text,), "suffix", mode)
+        alone, _ = scored(generator, content[row : row + 1], own)
+        assert alone.nll.item() == pytest.approx(together.nll[place].item(), abs=1e-5)
+    assert gradient.isfinite().all()
+
+
+# Torch's own, while it compiles; it is an error nowhere but here.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.parametrize("layout", ["prefix", "suffix"])
+def test_compiled_layers_score_as_the_model_does(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Everything but the machine code, for which there may be no compiler here.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    generator = TinyGenerator()
+    content = torch.randn(4, 5, 64, generator=torch.Generator().manual_seed(3)) * 0.3
+    rows = [0, 1, 1, 0, 2, 3, 1, 2]
+    compiled = CausalLM(generator.lm.model, generator.lm.tokenizer, compiled=True)
+    strands = strands_of(generator, rows, TEXTS, layout)
+    plain, plain_gradient = scored(generator, content, strands)
+    found, gradient = scored(compiled, content, strands)
+    assert compiled.regions.active
+    torch.testing.assert_close(found.nll, plain.nll, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.margin, plain.margin, atol=1e-4, rtol=0)
+    torch.testing.assert_close(gradient, plain_gradient, atol=1e-5, rtol=1e-4)
+    # Decoding, and whoever else uses the model, has it as it was.
+    arguments = (content[:2], strands.lead[:2], 6, layout)
+    assert compiled.decode(*arguments) == generator.decode(*arguments)
 
 
 def test_a_solve_in_the_suffix_layout_gives_each_row_the_same_whatever_runs_beside_it() -> None:

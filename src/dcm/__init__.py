@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dcm.grading import token_f1 as token_f1
     from dcm.hooks import Component as Component
     from dcm.hooks import hookimpl as hookimpl
+    from dcm.lines import bucket as bucket
     from dcm.modes import Modes as Modes
     from dcm.objective import Objective as Objective
     from dcm.optimizer import Optimizer as Optimizer
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from dcm.strands import Layout as Layout
     from dcm.strands import Strands as Strands
     from dcm.strands import StrandScores as StrandScores
-    from dcm.strands import bucket as bucket
     from dcm.target import Target as Target
     from dcm.tracking import TrackedRun as TrackedRun
     from dcm.tracking import Tracker as Tracker
@@ -95,7 +95,7 @@ _HOME = {
     "TrackedRun": "tracking",
     "Tracker": "tracking",
     "UsageError": "errors",
-    "bucket": "strands",
+    "bucket": "lines",
     "build": "serial",
     "describe": "serial",
     "find": "plugins",

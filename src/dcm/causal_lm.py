@@ -19,6 +19,8 @@ from torch import Tensor
 
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
+from dcm.lines import Lines
+from dcm.regions import Regions
 from dcm.strands import Layout, Strands, StrandScores
 from dcm.token_scores import token_scores
 
@@ -56,10 +58,12 @@ class CausalLM:
     Attributes:
         model: a Hugging Face causal language model, in evaluation mode, without gradients.
         tokenizer: its tokenizer.
+        compiled: whether its layers are compiled, see `dcm.regions`; None where that pays.
     """
 
     model: Any
     tokenizer: Any
+    compiled: bool | None = None
 
     @classmethod
     def load(
@@ -163,45 +167,82 @@ class CausalLM:
         return embedded.detach().float()
 
     def score(self, content: Tensor, strands: Strands) -> StrandScores:
-        """Score J strands behind `content` [R, K, D], teacher-forced; see `Generator.score`.
+        """Score J strands behind `content` [R, K, D], teacher-forced; see `Generator.score`."""
+        return self._score(content, strands, shares=self.shares_prompts)
 
-        Padding stands right of each target, so causal attention needs no mask, and logits are
-        computed at target positions only.
-        """
-        if strands.layout == "suffix" and self.packs:
-            return self._score_packed(content, strands)
-        return self._score_apart(content, strands)
-
-    def _score_apart(self, content: Tensor, strands: Strands) -> StrandScores:
-        """Score strands as sequences of their own."""
-        count, device = len(strands), content.device
-        nll = torch.zeros(count, device=device)
-        margin = torch.empty(count, device=device)
-        for group in strands.groups:
-            prompt = prompts(
-                content.index_select(0, strands.row.index_select(0, group.places)),
-                strands.lead.index_select(0, group.places),
-                strands.layout,
-            )
-            # The last token of a line is never fed, so padding may take one position more than
-            # there are; beyond that a model may have no positions, or others.
-            room = self.context_length - content.shape[1]
-            mask, ids = group.mask[:, :room], group.ids[:, :room]
-            lines, padded = ids.shape
-            copies = -(-_LEAST_LINES // (lines * padded))
-            ids = ids.repeat(copies, 1)
-            tokens = token_scores(
-                self._logits(prompt.repeat(copies, 1, 1), ids), ids, strands.temperature
-            )
-            token_nll = tokens.nll[:lines].masked_fill(~mask, 0.0)
-            token_margin = tokens.margin[:lines].masked_fill(~mask, float("inf"))
-            nll = nll.index_copy(0, group.places, token_nll.sum(1) / group.lengths)
-            margin.index_copy_(0, group.places, token_margin.amin(1))
+    def _score(self, content: Tensor, strands: Strands, *, shares: bool) -> StrandScores:
+        if not len(strands):
+            nothing = torch.zeros(0, device=content.device)
+            return StrandScores(nothing, nothing > 0, nothing)
+        most = self.context_length - content.shape[1]
+        laid = strands.laid_out(most, shares=shares, coarse=self.regions.waits)
+        states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
+        count = len(laid.targets)
+        copies = -(-_LEAST_LINES // count)
+        tokens = token_scores(
+            torch.cat(states * copies),
+            laid.targets.repeat(copies),
+            strands.temperature,
+            self.head,
+            compiled=self.regions.active,
+        )
+        # Each strand's own tokens are reduced by themselves, in their order.
+        nll = torch.segment_reduce(tokens.nll[:count], "sum", lengths=laid.lengths)
+        margin = torch.segment_reduce(tokens.margin[:count], "min", lengths=laid.lengths)
+        margin = margin.index_select(0, laid.place)
+        nll = (nll / laid.lengths).index_select(0, laid.place)
         return StrandScores(nll, margin > 0, margin)
 
+    def _predicting(self, content: Tensor, lead: Tensor, lines: Lines) -> Tensor:
+        """What predicts each target token: [M, D] hidden states or, without `head`, [M, V]
+        logits."""
+        slots = content.shape[1]
+        sequence = lines.sequence(content, lead, self.model.get_input_embeddings())
+        mask, positions = lines.mask(slots, sequence.dtype), lines.positions(slots)
+        count, length, _ = sequence.shape
+        copies = -(-_LEAST_LINES // (count * length))
+        if copies > 1:
+            sequence = sequence.repeat(copies, 1, 1)
+            mask = None if mask is None else mask.repeat(copies, 1, 1, 1)
+            positions = None if positions is None else positions.repeat(copies, 1)
+        states = self.regions.run(self._run, sequence, mask, positions)
+        return states.flatten(0, 1).index_select(0, lines.predicting(slots))
+
+    def _run(self, sequence: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        """[n, S, D] last hidden states, or [n, S, V] logits where there is no `head`."""
+        given = {"attention_mask": mask, "position_ids": positions}
+        options = {key: value for key, value in given.items() if value is not None}
+        if self.head is None:
+            logits: Tensor = self.model(inputs_embeds=sequence, use_cache=False, **options).logits
+            return logits
+        out = self.model.base_model(inputs_embeds=sequence, use_cache=False, **options)
+        states: Tensor = out.last_hidden_state
+        return states
+
     @cached_property
-    def packs(self) -> bool:
-        """Whether strands can be packed: the model takes positions and a mask as they are.
+    @torch.no_grad()
+    def head(self) -> tuple[Tensor, Tensor | None] | None:
+        """Weight and bias of the linear layer that makes logits from the last hidden states.
+
+        None where the model does more than that (scales or caps its logits, say), which shows
+        when it is tried.
+        """
+        head, base = self.model.get_output_embeddings(), self.model.base_model
+        if type(head) is not torch.nn.Linear or base is self.model:
+            return None
+        embedded = self.model.get_input_embeddings()(torch.arange(8, device=self.model.device))
+        try:
+            states = base(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
+            logits = self.model(inputs_embeds=embedded[None], use_cache=False).logits
+            if not torch.equal(head(states).float(), logits.float()):
+                return None
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return None
+        return head.weight, head.bias
+
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether strands can stand behind one prompt: the model takes positions and a mask.
 
         Windows and chunks of attention are masks of the model's own, which a mask from outside
         replaces. Layers that are no attention carry one strand over to the next, which no mask
@@ -214,11 +255,11 @@ class CausalLM:
             return False
         if any(getattr(config, window, None) for window in windows):
             return False
-        return self._packs_truly()
+        return self._shares_truly()
 
     @torch.no_grad()
-    def _packs_truly(self) -> bool:
-        """Whether strands that are packed score as they do apart, and none sees another."""
+    def _shares_truly(self) -> bool:
+        """Whether strands behind one prompt score as they do alone, and none sees another."""
         embedded = self.embed(torch.arange(8, device=self.model.device))
         content, lead = embedded[None, :2], embedded[2:4]
 
@@ -228,49 +269,17 @@ class CausalLM:
             return Strands(row, lead, ids, torch.ones(2, device=content.device), 1, "suffix")
 
         try:
-            one, other = (self._score_packed(content, strands(first)) for first in (0, 8))
+            one, other = (self._score(content, strands(first), shares=True) for first in (0, 8))
         except (RuntimeError, TypeError, ValueError):
             return False
-        apart = self._score_apart(content, strands(0))
-        near = torch.allclose(one.nll, apart.nll, rtol=0.05)
+        alone = self._score(content, strands(0), shares=False)
+        near = torch.allclose(one.nll, alone.nll, rtol=0.05)
         return near and bool(one.nll[1] == other.nll[1])
 
-    def _score_packed(self, content: Tensor, strands: Strands) -> StrandScores:
-        """Score strands that stand behind one copy of their row's content; see `dcm.packing`."""
-        device, slots = content.device, content.shape[1]
-        embedding = self.model.get_input_embeddings()
-        dtype = embedding.weight.dtype
-        lengths = torch.tensor([len(ids) for ids in strands.ids], device=device)
-        nll = torch.zeros(len(strands), device=device)
-        margin = torch.full((len(strands),), float("inf"), device=device)
-        for pack in strands.packs:
-            fed = embedding(pack.inputs).detach().flatten(0, 1)
-            leads = strands.lead.index_select(0, pack.lead_strand).to(dtype)
-            fed = fed.index_copy(0, pack.leads, leads).view(*pack.inputs.shape, -1)
-            logits = self.model(
-                inputs_embeds=torch.cat([content.index_select(0, pack.rows).to(dtype), fed], 1),
-                attention_mask=pack.mask(slots, dtype),
-                position_ids=pack.positions(slots),
-                use_cache=False,
-                logits_to_keep=pack.inputs.shape[1],
-            ).logits[:, -pack.inputs.shape[1] :]
-            tokens = token_scores(logits, pack.targets, strands.temperature)
-            own = tokens.nll.flatten().index_select(0, pack.tokens)
-            nll = nll.index_add(0, pack.token_strand, own)
-            own = tokens.margin.flatten().index_select(0, pack.tokens)
-            margin = margin.scatter_reduce(0, pack.token_strand, own, "amin")
-        return StrandScores(nll / lengths, margin > 0, margin)
-
-    def _logits(self, prompt: Tensor, ids: Tensor) -> Tensor:
-        """[n, T, V]: what the model says at each target position, given the tokens before."""
-        model = self.model
-        before = model.get_input_embeddings()(ids[:, :-1]).detach()
-        sequence = torch.cat([prompt.to(before.dtype), before], dim=1)
-        logits: Tensor = model(
-            inputs_embeds=sequence, use_cache=False, logits_to_keep=ids.shape[1]
-        ).logits
-        # A model that does not know `logits_to_keep` gives them for the prompt too.
-        return logits[:, -ids.shape[1] :]
+    @cached_property
+    def regions(self) -> Regions:
+        """The model's layers, compiled where that pays."""
+        return Regions(self.model, self.compiled)
 
     @torch.no_grad()
     def decode(
@@ -279,8 +288,12 @@ class CausalLM:
         """Generate greedily behind N prompts; see `Generator.decode`."""
         if not len(content):
             return []
+        with self.regions.eager():
+            return self._decode(prompts(content, lead, layout), max_new_tokens)
+
+    def _decode(self, prompt: Tensor, max_new_tokens: int) -> list[str]:
         embedding = self.model.get_input_embeddings()
-        prompt = prompts(content, lead, layout).to(embedding.weight.dtype)
+        prompt = prompt.to(embedding.weight.dtype)
         out = self.model(inputs_embeds=prompt, use_cache=True, logits_to_keep=1)
         chosen = [out.logits[:, -1].argmax(-1)]
         ended = chosen[0] == self.end

@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 import attrs
-import torch
 from torch import Tensor
 
-from dcm.packing import Pack, pack
+from dcm.lines import LaidOut, lay_out
 
 Layout = Literal["prefix", "suffix"]
 """Where the mode vector stands: `prefix` is [mode, c, target], `suffix` is [c, mode, target]."""
-
-
-def bucket(length: int) -> int:
-    """The padded length of a target of `length` tokens, a function of that length alone.
-
-    A multiple of 8, and beyond 64 of an eighth of the power of two below, so that padding stays
-    under an eighth there. A strand must not be padded to its companions' length: another padded
-    length changes the last bits of its loss.
-    """
-    step = max(8, 1 << max(0, length.bit_length() - 4))
-    return -(-length // step) * step
-
-
-class Group(NamedTuple):
-    """The strands of one bucket. n strands, T padded target tokens.
-
-    Attributes:
-        places: [n] int64, which of the strands they are.
-        ids: [n, T] int64, padded right with 0.
-        mask: [n, T] bool, true at target tokens.
-        lengths: [n] float32, number of target tokens.
-    """
-
-    places: Tensor
-    ids: Tensor
-    mask: Tensor
-    lengths: Tensor
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +27,8 @@ class Strands:
         layout: where the mode vector stands.
         temperature: at which the gradient of the losses is taken, see `dcm.token_scores`; the
             losses themselves are those at 1.
+        modes: J names; strands of one row that have one name have one mode vector, so that a
+            `prefix` prompt can be computed once for them. Empty: no two have.
     """
 
     row: Tensor
@@ -65,36 +38,18 @@ class Strands:
     rows: int
     layout: Layout = "prefix"
     temperature: float = 1.0
+    modes: Sequence[str] = ()
+    _laid_out: dict[tuple[int, bool, bool], LaidOut] = attrs.field(factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
-    def groups(self) -> tuple[Group, ...]:
-        """The strands by bucket, in ascending order of bucket."""
-        buckets: dict[int, list[int]] = {}
-        for place, ids in enumerate(self.ids):
-            buckets.setdefault(bucket(len(ids)), []).append(place)
-        return tuple(self._group(size, buckets[size]) for size in sorted(buckets))
-
-    @cached_property
-    def packs(self) -> tuple[Pack, ...]:
-        """The strands packed by row, for the layout `suffix`."""
-        return pack(self)
-
-    def _group(self, size: int, places: list[int]) -> Group:
-        ids = torch.zeros(len(places), size, dtype=torch.int64)
-        lengths = torch.tensor([len(self.ids[place]) for place in places])
-        for line, place in enumerate(places):
-            ids[line, : len(self.ids[place])] = torch.tensor(self.ids[place])
-        mask = torch.arange(size) < lengths[:, None]
-        device = self.row.device
-        return Group(
-            torch.tensor(places, device=device),
-            ids.to(device),
-            mask.to(device),
-            lengths.to(device, torch.float32),
-        )
+    def laid_out(self, most: int, *, shares: bool, coarse: bool = False) -> LaidOut:
+        """The sequences in which the strands are scored, see `dcm.lines.lay_out`; made once."""
+        key = most, shares, coarse
+        if key not in self._laid_out:
+            self._laid_out[key] = lay_out(self, most, shares=shares, coarse=coarse)
+        return self._laid_out[key]
 
 
 class StrandScores(NamedTuple):

@@ -1,19 +1,25 @@
-"""Losses and margins of target tokens from their logits."""
+"""Losses and margins of target tokens, without the logits of more than a part of them at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+# Most logits at a time: half a gigabyte in float32. Fewer make the products with the vocabulary
+# slower (measured with 152,064 tokens: below some 500 positions), more only take memory.
+_CHUNK = 1 << 27
+
 
 class TokenScores(NamedTuple):
-    """Scores of single tokens.
+    """Scores of M single tokens.
 
     Attributes:
-        nll: [...] float32, nats, differentiable in the logits.
-        margin: [...] float32, target logit minus best other logit; the token is the argmax
+        nll: [M] float32, nats, differentiable in the logits or hidden states.
+        margin: [M] float32, target logit minus best other logit; the token is the argmax
             where it is positive.
     """
 
@@ -21,40 +27,96 @@ class TokenScores(NamedTuple):
     margin: Tensor
 
 
-def token_scores(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> TokenScores:
-    """Score the tokens `ids` [...] int64 under `logits` [..., V], in float32.
+def token_scores(
+    states: Tensor,
+    ids: Tensor,
+    temperature: float = 1.0,
+    head: tuple[Tensor, Tensor | None] | None = None,
+    *,
+    compiled: bool = False,
+) -> TokenScores:
+    """Score the tokens `ids` [M] int64, in float32.
 
     At another `temperature` than 1 the losses are the same, but their gradient in the logits is
     that of `temperature` times the cross-entropy of `logits / temperature`: below 1 it leaves out
     tokens that are already the argmax by some margin. Source: cross-entropy temperature in
     Progressive Cramming (arXiv 2607.21231).
+
+    Args:
+        states: [M, D] hidden states with a head, or [M, V] logits without.
+        ids: the tokens.
+        temperature: of the gradient.
+        head: weight [V, D] and bias [V] of the last linear layer. The gradient in the hidden
+            states is then computed with the losses, part by part, so that logits never stand in
+            memory together. Source: Liger kernel (arXiv 2410.10989).
+        compiled: whether to compile what is not a matrix product.
     """
-    return TokenScores(*_TokenScores.apply(logits, ids, temperature))  # type: ignore[no-untyped-call]
+    weight, bias = head or (None, None)
+    return TokenScores(
+        *_TokenScores.apply(states, ids, temperature, weight, bias, compiled)  # type: ignore[no-untyped-call]
+    )
 
 
 class _TokenScores(torch.autograd.Function):
-    # Cross-entropy by hand: autograd's own keeps further float32 copies of all the logits.
-    # Softmax and log-softmax work line by line. A plain `exp` over the whole tensor does not:
-    # on a CPU its last elements in each thread take another routine, so a row's last bits would
-    # depend on where in the batch it stands.
-
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        place = ids.unsqueeze(-1)
-        scores = logits.float().log_softmax(-1)
-        target = scores.gather(-1, place).squeeze(-1)
-        best_other = scores.scatter_(-1, place, float("-inf")).amax(-1)
-        ctx.save_for_backward(logits, place)
-        ctx.temperature = temperature
-        margin = target - best_other
-        ctx.mark_non_differentiable(margin)
-        return -target, margin
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        ids: Tensor,
+        temperature: float,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        compiled: bool,
+    ) -> tuple[Tensor, Tensor]:
+        width = len(weight) if weight is not None else states.shape[1]
+        parts = -(-len(ids) * width // _CHUNK)
+        wanted = ctx.needs_input_grad[0]
+        measure = _measure_compiled() if compiled else _measure
+        nll, margin, gradients = [], [], []
+        for own, own_ids in zip(states.tensor_split(parts), ids.tensor_split(parts), strict=True):
+            logits = own if weight is None else torch.nn.functional.linear(own, weight, bias)
+            part_nll, part_margin, gradient = measure(logits, own_ids, temperature, wanted)
+            nll.append(part_nll)
+            margin.append(part_margin)
+            if gradient is not None:
+                gradients.append(gradient if weight is None else gradient @ weight)
+        if wanted:
+            ctx.save_for_backward(torch.cat(gradients))
+        margins = torch.cat(margin)
+        ctx.mark_non_differentiable(margins)
+        return torch.cat(nll), margins
 
     @staticmethod
     def backward(
         ctx: Any, nll_gradient: Tensor, _margin_gradient: Tensor
-    ) -> tuple[Tensor, None, None]:
-        logits, place = ctx.saved_tensors
-        gradient = (logits.float() / ctx.temperature).softmax(-1)
-        gradient.scatter_add_(-1, place, gradient.new_full(place.shape, -1.0))
-        return gradient.mul_(nll_gradient.unsqueeze(-1)).to(logits.dtype), None, None
+    ) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        scaled = (gradient * nll_gradient.unsqueeze(-1)).to(gradient.dtype)
+        return scaled, None, None, None, None, None
+
+
+def _measure(
+    logits: Tensor,
+    ids: Tensor,
+    temperature: float,
+    wanted: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """nll [M], margin [M] and, if wanted, the gradient [M, V] of the losses in the logits."""
+    # Softmax and log-softmax work line by line. A plain `exp` over the whole tensor does not:
+    # on a CPU its last elements in each thread take another routine, so a row's last bits would
+    # depend on where in the batch it stands.
+    place, dtype = ids.unsqueeze(-1), logits.dtype
+    logits = logits.float()
+    scores = logits.log_softmax(-1)
+    target = scores.gather(-1, place).squeeze(-1)
+    here = torch.arange(logits.shape[-1], device=logits.device) == place
+    margin = target - scores.masked_fill(here, float("-inf")).amax(-1)
+    if not wanted:
+        return -target, margin, None
+    gradient = (logits / temperature).softmax(-1)
+    return -target, margin, (gradient - here.float()).to(dtype)
+
+
+@cache
+def _measure_compiled() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+    return torch.compile(_measure, dynamic=True)

@@ -341,15 +341,12 @@ def test_embeddings_that_the_model_scales_count_as_it_scales_them(tmp_path):
     )
 
 
-def test_logits_are_computed_at_padded_target_positions_alone(generator):
-    shapes = []
-    head = generator.lm.model.get_output_embeddings()
-    hook = head.register_forward_hook(lambda module, inputs, out: shapes.append(out.shape[:-1]))
-    try:
-        generator.score(content_for(generator, slots=16), strands_for(generator, [TEXTS[2]] * 2))
-    finally:
-        hook.remove()
-    assert shapes == [(2, bucket(len(TEXTS[2]) + 1))]
+def test_logits_are_computed_at_target_positions_alone(generator, logit_lines):
+    content, strands = content_for(generator, slots=16), strands_for(generator, [TEXTS[2]] * 2)
+    generator.score(content, strands)  # what is tried once of a model
+    with logit_lines(generator.vocabulary) as logits:
+        generator.score(content, strands)
+    assert logits.lines == [2 * (len(TEXTS[2]) + 1)]
 
 
 def test_nothing_is_loaded_before_it_is_needed():

@@ -313,17 +313,19 @@ class Lanes:
         setup, device = self.setup, self.setup.generator.device
         items = [row.item for row in self.rows]
         targets = [target for item in items for target in item.targets]
+        modes = [target.mode for target in targets]
         owner = [place for place, item in enumerate(items) for _ in item.targets]
         self._random = self._baseline("random")
         self._full_context = self._baseline("full_context")
         return Strands(
             row=torch.tensor(owner, device=device),
-            lead=setup.modes.vectors([target.mode for target in targets]),
+            lead=setup.modes.vectors(modes),
             ids=[ids for item in items for ids in item.ids],
             weight=torch.tensor([target.weight for target in targets], device=device),
             rows=len(items),
             layout=setup.modes.layout,
             temperature=setup.optimizer.temperature(setup.slots),
+            modes=modes,
         )
 
     def _baseline(self, kind: str) -> Tensor:

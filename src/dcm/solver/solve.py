@@ -22,12 +22,10 @@ from dcm.outcome import Outcome, Status
 from dcm.plugins import find
 from dcm.solver.item import Ended, Item, Row, losses_by_mode
 from dcm.solver.lanes import Lanes, Setup
+from dcm.solver.room import Room
 
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 """Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
-
-CPU_LANES = 32
-GPU_LANES = 256
 
 
 @attrs.define
@@ -88,7 +86,8 @@ def solve(
         slots: K, content vectors per example.
         max_steps: most measurements of a row in one attempt.
         seed: seed of all randomness, together with example id and attempt.
-        lanes: most rows at once; None chooses, and fewer are used when memory runs out.
+        lanes: most rows at once; None begins with a few and takes as many as memory holds.
+            Either way fewer are used when memory runs out.
         modes: mode vectors; default `Modes(generator)`.
         baselines: measures baseline losses first; needed by criteria that compare with them.
         verify: certifies contents before their outcomes are given out. A row that was exact and
@@ -120,8 +119,7 @@ def solve(
         max_steps=max_steps,
     )
     stats = stats if stats is not None else Stats()
-    stats.lanes = lanes or (GPU_LANES if generator.device.type == "cuda" else CPU_LANES)
-    return _Run(setup, examples, seed, baselines, verify, stats, on_step).outcomes()
+    return _Run(setup, examples, seed, lanes, baselines, verify, stats, on_step).outcomes()
 
 
 class _Run:
@@ -132,6 +130,7 @@ class _Run:
         setup: Setup,
         examples: Iterable[Example],
         seed: int,
+        lanes: int | None,
         baselines: Baselines | None,
         verify: Verify | None,
         stats: Stats,
@@ -145,6 +144,8 @@ class _Run:
         self.stats = stats
         self.on_step = on_step
         self.lanes = Lanes(setup)
+        self.room = Room(setup.generator.device, lanes)
+        self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
         self.unverified: list[Ended] = []
         self.failed: list[Outcome] = []
@@ -214,13 +215,15 @@ class _Run:
         while True:
             count = len(self.lanes)
             try:
-                ended = self.lanes.step()
+                with self.room.watch(count):
+                    ended = self.lanes.step()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 if count == 1:
                     raise too_large(error) from error
             else:
+                self.stats.lanes = self.room.lanes
                 self.stats.row_steps += count
                 self.stats.useful_row_steps += count
                 self.stats.active = len(self.lanes)
@@ -228,7 +231,8 @@ class _Run:
                     self.on_step(self.stats)
                 return ended
             # Out of the handler, whose traceback would keep the step's tensors alive.
-            self.stats.lanes = count // 2
+            self.room.shrink(count // 2)
+            self.stats.lanes = self.room.lanes
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
             free_cached_memory()
 

@@ -1,0 +1,90 @@
+"""Regions: the repeated layers of a model, compiled once for all of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcm.memory_limit import is_out_of_memory
+
+# Of a smaller model a GPU computes a kernel faster than the next one can be started. Compiling
+# takes some 15 seconds whatever the size, which such a model wins back late.
+_SMALL = 50_000_000
+
+
+class Regions:
+    """Runs a model with its decoder layers compiled, where that is wanted and pays.
+
+    One layer is compiled, for every batch size and length, and serves all, which takes seconds
+    where a whole model takes minutes. Only steps that need a gradient run compiled; everything
+    else (decoding, baselines) runs as the model is.
+
+    Args:
+        model: a Hugging Face causal language model.
+        wanted: whether to compile; None does so on a GPU, for models of 50 million parameters
+            and more.
+
+    Attributes:
+        active: whether steps run compiled.
+        waits: whether the device waits for its next kernel most of the time: a small model on a
+            GPU.
+    """
+
+    def __init__(self, model: Any, wanted: bool | None) -> None:
+        small = sum(p.numel() for p in model.parameters()) < _SMALL
+        on_gpu = model.device.type == "cuda"
+        paying = on_gpu and not small
+        self.active = (paying if wanted is None else wanted) and bool(repeated_layers(model))
+        self.waits = on_gpu and small
+        self._model = model
+        self._compiled = False
+
+    def run(
+        self,
+        function: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
+        sequence: Tensor,
+        mask: Tensor | None,
+        positions: Tensor | None,
+    ) -> Tensor:
+        """`function(sequence, mask, positions)`, with compiled layers where it is a step."""
+        # A batch of one would be compiled apart from all others.
+        if not (self.active and sequence.requires_grad and len(sequence) > 1):
+            with self.eager():
+                return function(sequence, mask, positions)
+        try:
+            self._compile()
+            return function(sequence, mask, positions)
+        except (torch._dynamo.exc.TorchDynamoException, ImportError) as error:
+            if is_out_of_memory(error):
+                raise
+            there = str(error).strip().partition("\n")[0]
+            warnings.warn(f"The model is not compiled, and slower for it: {there}", stacklevel=2)
+            self.active = False
+        return self.run(function, sequence, mask, positions)
+
+    def eager(self) -> AbstractContextManager[object]:
+        """Within it the model runs as it is."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
+
+    def _compile(self) -> None:
+        if not self._compiled:
+            for layer in repeated_layers(self._model):
+                layer.compile(dynamic=True)
+            self._compiled = True
+
+
+def repeated_layers(model: Any) -> list[torch.nn.Module]:
+    """The model's layers: its list of modules of one class with the most parameters."""
+    lists = [
+        list(module)
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len({type(each) for each in module}) == 1
+    ]
+    return max(
+        lists, key=lambda each: sum(p.numel() for m in each for p in m.parameters()), default=[]
+    )
