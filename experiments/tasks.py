@@ -2,6 +2,7 @@
 
     python experiments/tasks.py --data ../shared/data
     python experiments/tasks.py --data ../shared/data --sets sudoku --slots 8 32 --examples 20
+    python experiments/tasks.py --data ../shared/data --sets arc --slots 64 --optimizer muon
 
 Every set runs at every K in a run directory of its own, `<out>/<set>-k<K>`. A run that is there
 is not done again, and one that was cut off goes on, so the same command finishes an interrupted
@@ -92,7 +93,9 @@ def measure(name: str, slots: int, asked: argparse.Namespace) -> Path:
         experiment = Experiment(
             generator=find("generator", asked.generator)(),
             dataset=SETS[name](asked.data, asked.examples),
-            optimizer=find("optimizer", "restarts")(count=asked.attempts),
+            optimizer=find("optimizer", "restarts")(
+                inner=find("optimizer", asked.optimizer)(), count=asked.attempts
+            ),
             slots=slots,
             max_steps=asked.max_steps,
             baseline_draws=0,  # no column of the table needs them
@@ -146,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--attempts", type=int, default=1, metavar="N", help="starts an example; default 1")
     add("--max-steps", type=int, default=300, metavar="N", help="of an attempt; default 300")
     add("--generator", default="nano", metavar="NAME", help="default nano")
+    add("--optimizer", default="adam", metavar="NAME", help="of each attempt; default adam")
     add("--out", type=Path, default=Path("runs/tasks"), metavar="DIR", help="default runs/tasks")
     asked = parser.parse_args(arguments)
     generator = find("generator", asked.generator)()

@@ -207,7 +207,7 @@ def product_rate(matrix: Tensor, lines: int) -> float:
 
 
 def seconds_of(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds that `work` takes, the mean over a tenth of a second."""
+    """Seconds that `work` takes, the mean over half a second, in which clocks settle."""
     repeats = 1
     work()
     while True:
@@ -215,7 +215,7 @@ def seconds_of(work: Callable[[], None], device: torch.device) -> float:
         for _ in range(repeats):
             work()
         seconds = now(device) - began
-        if seconds > 0.1:
+        if seconds > 0.5:
             return seconds / repeats
         repeats *= 2
 

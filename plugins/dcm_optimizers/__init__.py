@@ -1,4 +1,4 @@
-"""Optimisers: adam and restarts."""
+"""Optimisers: adam, muon and restarts."""
 
 from collections.abc import Iterable
 
@@ -9,5 +9,6 @@ from dcm import Component, hookimpl
 def dcm_optimizers() -> Iterable[Component]:
     return [
         Component("adam", "dcm_optimizers.adam:Adam", "Adam, a learning rate chosen by K"),
+        Component("muon", "dcm_optimizers.muon:Muon", "fewer steps where texts are long"),
         Component("restarts", "dcm_optimizers.restarts:Restarts", "several starts per example"),
     ]

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from dcm import Optimizer, RowKey, Space
+from dcm_optimizers.from_noise import FromNoise
 
 
 class AdamState(NamedTuple):
@@ -40,25 +40,8 @@ def learning_rate(slots: int) -> float:
     return float(1.2 * slots ** (-2 / 3))
 
 
-def start_scale(slots: int) -> float:
-    """The default scale of the start for K slots, in units of the embeddings' scale."""
-    return float(9.5 * slots ** (-1 / 3))
-
-
-def temperature(slots: int) -> float:
-    """The default cross-entropy temperature for K slots.
-
-    One or two slots can hardly hold a text, so that no gradient may be spent on tokens that are
-    the argmax already.
-    """
-    return min(1.0, slots / 4)
-
-
-_OPTIONAL_POSITIVE = attrs.validators.optional(attrs.validators.gt(0))
-
-
 @attrs.frozen
-class Adam(Optimizer):
+class Adam(FromNoise):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), each row by itself.
 
     The defaults take the fewest steps to certified contents on the bundled model, see
@@ -74,26 +57,10 @@ class Adam(Optimizer):
         gradient_temperature: cross-entropy temperature of the gradients; None chooses one by K.
     """
 
-    lr: float | None = attrs.field(default=None, validator=_OPTIONAL_POSITIVE)
     betas: tuple[float, ...] = attrs.field(
         default=(0.6, 0.9), converter=_betas, validator=_two_below_one
     )
     eps: float = attrs.field(default=1e-8, validator=attrs.validators.gt(0))
-    start_scale: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
-    )
-    gradient_temperature: float | None = attrs.field(default=None, validator=_OPTIONAL_POSITIVE)
-
-    def temperature(self, slots: int) -> float:
-        return (
-            temperature(slots) if self.gradient_temperature is None else self.gradient_temperature
-        )
-
-    def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
-        shape = (space.slots, space.width)
-        noise = torch.stack([torch.randn(shape, generator=key.random()) for key in keys])
-        scale = start_scale(space.slots) if self.start_scale is None else self.start_scale
-        return (noise * (space.scale * scale)).to(space.device)
 
     def init(self, content: Tensor) -> AdamState:
         zeros = torch.zeros_like(content)

@@ -7,6 +7,7 @@ import pytest
 from dcm import Optimizer
 from dcm.testing.contracts import OptimizerContract
 from dcm_optimizers.adam import Adam
+from dcm_optimizers.muon import Muon
 from dcm_optimizers.restarts import Restarts
 
 
@@ -16,6 +17,14 @@ class TestAdam(OptimizerContract):
     @pytest.fixture(params=[{}, {"lr": 0.05, "betas": [0.5, 0.9], "start_scale": 0.5}])
     def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
         return Adam(**request.param)
+
+
+class TestMuon(OptimizerContract):
+    covers = "optimizer/muon"
+
+    @pytest.fixture(params=[{}, {"lr": 0.05, "momentum": 0.9, "decay": 5.0, "start_scale": 0.5}])
+    def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
+        return Muon(**request.param)
 
 
 class TestRestarts(OptimizerContract):

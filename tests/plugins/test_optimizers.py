@@ -1,4 +1,4 @@
-"""Adam is torch's Adam, row by row; restarts give other starts."""
+"""Adam is torch's Adam, row by row, Muon makes directions equal; restarts give other starts."""
 
 from __future__ import annotations
 
@@ -59,11 +59,18 @@ def test_a_row_moves_as_under_torchs_adam(options):
     torch.testing.assert_close(content, torch.stack(expected), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.6, 0.9)])
-@pytest.mark.parametrize("shape", [(1, 4), (3, 64), (5, 7)])
-def test_a_row_moves_by_the_same_bits_beside_any_others(shape, betas):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adam", {"lr": 0.1, "betas": (0.9, 0.999)}),
+        ("adam", {"lr": 0.1, "betas": (0.6, 0.9)}),
+        ("muon", {"lr": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("shape", [(1, 4), (3, 64), (5, 7), (40, 24), (32, 64)])
+def test_a_row_moves_by_the_same_bits_beside_any_others(shape, name, options):
     """For hundreds of steps: powers of the step count are where processors differ."""
-    ours, rows = adam(lr=0.1, betas=betas), 33
+    ours, rows = find("optimizer", name)(**options), 33
     start = torch.randn(rows, *shape, generator=torch.Generator().manual_seed(1))
 
     def last(chosen):
@@ -173,3 +180,30 @@ def test_restarts_wrap_another():
         restarts(count=0)
     with pytest.raises(TypeError, match="inner"):
         restarts(inner="adam")
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 64), (3, 32, 64), (2, 40, 16), (5, 1, 8)])
+def test_muon_moves_along_every_direction_of_its_momentum_equally(shape):
+    """Against the singular value decomposition, in float64."""
+    muon = find("optimizer", "muon")(lr=0.1, momentum=0.0)
+    start, (gradient,) = torch.zeros(shape), gradients(1, *shape)
+    content, _ = muon.step(start, gradient, muon.init(start))
+    left, sizes, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    moved = left.mT @ (-content.double() / (0.1 * max(shape[1:]) ** 0.5)) @ right.mT
+    lengths = moved.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(moved, torch.diag_embed(lengths), atol=1e-3, rtol=0)
+    # The quintic iteration brings all but vanishing singular values near one.
+    assert lengths[sizes > 0.05 * sizes.amax(1, keepdim=True)].min() > 0.6
+    assert lengths.max() < 1.3
+
+
+def test_muons_steps_get_shorter():
+    muon = find("optimizer", "muon")(lr=0.1, momentum=0.0, decay=10.0)
+    content = torch.zeros(1, 2, 8)
+    state, lengths = muon.init(content), []
+    for _ in range(21):
+        after, state = muon.step(content, gradients(1, 1, 2, 8)[0], state)
+        lengths.append((after - content).norm().item())
+        content = after
+    assert lengths[10] == pytest.approx(lengths[0] / 2, rel=1e-4)
+    assert lengths[20] == pytest.approx(lengths[0] / 3, rel=1e-4)

@@ -33,6 +33,8 @@ class Room:
     """
 
     def __init__(self, device: torch.device, fixed: int | None) -> None:
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         self._device = device
         self._most = _GPU_MOST if device.type == "cuda" else _CPU_MOST
         self.lanes = fixed or (_GPU_FIRST if device.type == "cuda" else _CPU_FIRST)
