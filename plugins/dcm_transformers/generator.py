@@ -23,6 +23,8 @@ class Transformers(CausalLMGenerator):
         dtype: what the model computes in: float32, bfloat16, float16 or float64.
         device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
+        compiled: whether its layers are compiled for the solver's steps, which takes some 15
+            seconds once; None does so on a GPU, for models of 50 million parameters and more.
     """
 
     model: str
@@ -31,15 +33,17 @@ class Transformers(CausalLMGenerator):
     )
     device_name: str = attrs.field(default="auto", alias="device")
     trust_remote_code: bool = False
+    compiled: bool | None = None
 
     def load(self) -> CausalLM:
-        return CausalLM.load(
+        loaded = CausalLM.load(
             self.model,
             dtype=self.dtype_name,
             device=self.device_name,
             local=_is_path(self.model),
             trust_remote_code=self.trust_remote_code,
         )
+        return attrs.evolve(loaded, compiled=self.compiled)
 
     @cached_property
     def device(self) -> torch.device:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -205,19 +205,18 @@ class CausalLM:
             sequence = sequence.repeat(copies, 1, 1)
             mask = None if mask is None else mask.repeat(copies, 1, 1, 1)
             positions = None if positions is None else positions.repeat(copies, 1)
-        states = self.regions.run(self._run, sequence, mask, positions)
-        return states.flatten(0, 1).index_select(0, lines.predicting(slots))
-
-    def _run(self, sequence: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
-        """[n, S, D] last hidden states, or [n, S, V] logits where there is no `head`."""
         given = {"attention_mask": mask, "position_ids": positions}
         options = {key: value for key, value in given.items() if value is not None}
-        if self.head is None:
-            logits: Tensor = self.model(inputs_embeds=sequence, use_cache=False, **options).logits
-            return logits
-        out = self.model.base_model(inputs_embeds=sequence, use_cache=False, **options)
-        states: Tensor = out.last_hidden_state
-        return states
+        if self.head is not None:
+            base = partial(self.model.base_model, use_cache=False, **options)
+            states: Tensor = self.regions.run(base, sequence).last_hidden_state
+            return states.flatten(0, 1).index_select(0, lines.predicting(slots))
+        # What predicts a target stands behind the content, or is its last slot.
+        behind = length - slots
+        model = partial(self.model, use_cache=False, logits_to_keep=behind, **options)
+        # A model that does not know `logits_to_keep` gives them for all positions.
+        logits: Tensor = self.regions.run(model, sequence).logits[:, -behind:]
+        return logits.flatten(0, 1).index_select(0, lines.place)
 
     @cached_property
     @torch.no_grad()

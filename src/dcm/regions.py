@@ -44,28 +44,22 @@ class Regions:
         self._model = model
         self._compiled = False
 
-    def run(
-        self,
-        function: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
-        sequence: Tensor,
-        mask: Tensor | None,
-        positions: Tensor | None,
-    ) -> Tensor:
-        """`function(sequence, mask, positions)`, with compiled layers where it is a step."""
+    def run(self, model: Callable[..., Any], sequence: Tensor) -> Any:
+        """`model(inputs_embeds=sequence)`, with compiled layers where it is a step."""
         # A batch of one would be compiled apart from all others.
         if not (self.active and sequence.requires_grad and len(sequence) > 1):
             with self.eager():
-                return function(sequence, mask, positions)
+                return model(inputs_embeds=sequence)
         try:
             self._compile()
-            return function(sequence, mask, positions)
+            return model(inputs_embeds=sequence)
         except (torch._dynamo.exc.TorchDynamoException, ImportError) as error:
             if is_out_of_memory(error):
                 raise
             there = str(error).strip().partition("\n")[0]
             warnings.warn(f"The model is not compiled, and slower for it: {there}", stacklevel=2)
             self.active = False
-        return self.run(function, sequence, mask, positions)
+        return self.run(model, sequence)
 
     def eager(self) -> AbstractContextManager[object]:
         """Within it the model runs as it is."""

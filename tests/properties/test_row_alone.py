@@ -9,7 +9,27 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Baselines, Example, Modes, RowKey, find, solve
-from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
+from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
+
+# The ways in which a model is scored: with its head taken apart or by the model itself, strands
+# behind one prompt or each by itself, padded finely or to powers of two.
+WAYS = {
+    "as on a CPU": {},
+    "as a small model on a GPU": {"coarse": True},
+    "as a model that allows no more": {"head": None, "shares_prompts": False},
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def tiny(request):
+    generator = TinyGenerator()
+    for name, value in WAYS[request.param].items():
+        if name == "coarse":
+            generator.lm.regions.waits = value
+        else:
+            object.__setattr__(generator.lm, name, value)
+    return generator
+
 
 TEXTS = st.text(alphabet="abcdefgh xyz?0123456789", min_size=1, max_size=30).filter(str.strip)
 
