@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import warnings
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import dcm
-from dcm import Layout
+from dcm import Layout, token_scores
 from dcm.causal_lm import CausalLM
 from dcm.testing.doubles import TinyGenerator, save_tiny_model
 
@@ -152,6 +153,38 @@ def test_compiled_layers_score_as_the_model_does(
     # Decoding, and whoever else uses the model, has it as it was.
     arguments = (content[:2], strands.lead[:2], 6, layout)
     assert compiled.decode(*arguments) == generator.decode(*arguments)
+
+
+@pytest.mark.parametrize("first", ["baselines", "one row", "a step"])
+def test_a_model_that_cannot_be_compiled_runs_as_it_is(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is scored first, and whichever part of it would be the first to be compiled."""
+
+    def no_compiler(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=no_compiler))
+    fresh = cache(token_scores._measure_compiled.__wrapped__)
+    monkeypatch.setattr(token_scores, "_measure_compiled", fresh)
+    generator = TinyGenerator()
+    compiled = CausalLM(generator.lm.model, generator.lm.tokenizer, compiled=True)
+    content = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(3)) * 0.3
+    strands = strands_of(generator, [0, 1, 1], TEXTS[:3], "prefix")
+    expected, expected_gradient = scored(generator, content, strands)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if first == "baselines":
+            with torch.no_grad():
+                assert torch.equal(compiled.score(content, strands).nll, expected.nll)
+        elif first == "one row":
+            scored(compiled, content[:1], strands_of(generator, [0], TEXTS[:1], "prefix"))
+        for _ in range(2):
+            found, gradient = scored(compiled, content, strands)
+            assert torch.equal(found.nll, expected.nll)
+            assert torch.equal(gradient, expected_gradient)
+    (warning,) = [str(each.message) for each in caught if "not compiled" in str(each.message)]
+    assert "Failed to find C compiler" in warning
 
 
 def test_a_solve_in_the_suffix_layout_gives_each_row_the_same_whatever_runs_beside_it() -> None:

@@ -179,12 +179,10 @@ class CausalLM:
         states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
         count = len(laid.targets)
         copies = -(-_LEAST_LINES // count)
-        tokens = token_scores(
-            torch.cat(states * copies),
-            laid.targets.repeat(copies),
-            strands.temperature,
-            self.head,
-            compiled=self.regions.active,
+        predicting, targets = torch.cat(states * copies), laid.targets.repeat(copies)
+        measure = partial(token_scores, predicting, targets, strands.temperature, self.head)
+        tokens = self.regions.attempt(
+            partial(measure, compiled=True), measure, step=predicting.requires_grad
         )
         # Each strand's own tokens are reduced by themselves, in their order.
         nll = torch.segment_reduce(tokens.nll[:count], "sum", lengths=laid.lengths)

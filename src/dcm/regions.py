@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from dcm.memory_limit import is_out_of_memory
+
+T = TypeVar("T")
 
 # Of a smaller model a GPU computes a kernel faster than the next one can be started. Compiling
 # takes some 15 seconds whatever the size, which such a model wins back late.
@@ -46,20 +48,33 @@ class Regions:
 
     def run(self, model: Callable[..., Any], sequence: Tensor) -> Any:
         """`model(inputs_embeds=sequence)`, with compiled layers where it is a step."""
-        # A batch of one would be compiled apart from all others.
-        if not (self.active and sequence.requires_grad and len(sequence) > 1):
-            with self.eager():
-                return model(inputs_embeds=sequence)
-        try:
+
+        def compiled() -> Any:
             self._compile()
             return model(inputs_embeds=sequence)
-        except (torch._dynamo.exc.TorchDynamoException, ImportError) as error:
-            if is_out_of_memory(error):
-                raise
-            there = str(error).strip().partition("\n")[0]
-            warnings.warn(f"The model is not compiled, and slower for it: {there}", stacklevel=2)
-            self.active = False
-        return self.run(model, sequence)
+
+        def plain() -> Any:
+            with self.eager():
+                return model(inputs_embeds=sequence)
+
+        # A batch of one would be compiled apart from all others.
+        return self.attempt(compiled, plain, step=sequence.requires_grad and len(sequence) > 1)
+
+    def attempt(self, compiled: Callable[[], T], plain: Callable[[], T], *, step: bool) -> T:
+        """`compiled()` in a step, else `plain()`; that alone once something cannot be compiled."""
+        if self.active and step:
+            try:
+                return compiled()
+            except (torch._dynamo.exc.TorchDynamoException, ImportError) as error:
+                if is_out_of_memory(error):
+                    raise
+                # Its first line names the backend, the second what is wrong.
+                there = " ".join(str(error).strip().partition("\n\n")[0].split())
+                warnings.warn(
+                    f"The model is not compiled, and slower for it: {there}", stacklevel=3
+                )
+                self.active = False
+        return plain()
 
     def eager(self) -> AbstractContextManager[object]:
         """Within it the model runs as it is."""

@@ -67,7 +67,7 @@ def test_a_row_moves_as_under_torchs_adam(options):
         ("muon", {"lr": 0.1}),
     ],
 )
-@pytest.mark.parametrize("shape", [(1, 4), (3, 64), (5, 7), (40, 24), (32, 64)])
+@pytest.mark.parametrize("shape", [(1, 4), (3, 64), (5, 7), (9, 64), (11, 32), (40, 24), (32, 64)])
 def test_a_row_moves_by_the_same_bits_beside_any_others(shape, name, options):
     """For hundreds of steps: powers of the step count are where processors differ."""
     ours, rows = find("optimizer", name)(**options), 33

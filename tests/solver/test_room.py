@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -33,6 +35,21 @@ def test_a_cpu_takes_as_many_rows_as_memory_holds(monkeypatch: pytest.MonkeyPatc
     assert 4 <= little.lanes < 32
     assert many.keys() == few.keys()
     assert all(torch.equal(many[key], few[key]) for key in many)
+
+
+def test_a_step_that_fails_leaves_nothing_in_memory() -> None:
+    """Memory that ran out must be there for the next try."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def step() -> None:
+        with Room(torch.device("cpu"), None).watch(4):
+            alive.append(weakref.ref(torch.randn(4, 8, requires_grad=True).exp()))
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        step()
+    gc.collect()
+    assert alive[0]() is None
 
 
 def test_a_number_that_was_asked_for_stays() -> None:

@@ -65,7 +65,8 @@ class Room:
                 if tensor.requires_grad:  # weights need none
                     storage = tensor.untyped_storage()
                     kept[storage.data_ptr()] = storage.nbytes()
-                return tensor
+                # The tensor itself would keep alive the graph that keeps it.
+                return tensor.detach()
 
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 yield
