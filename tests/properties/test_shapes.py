@@ -89,3 +89,12 @@ def test_a_criterion_without_its_baselines_is_refused_at_once():
             objective=QuadraticObjective(),
             criterion=find("criterion", "seed-rule")(),
         )
+
+
+def test_an_objective_without_a_target_is_refused_with_the_example(tiny):
+    class Nothing(QuadraticObjective):
+        def targets(self, example):
+            return ()
+
+    with pytest.raises(UsageError, match=r"example 'short' has no target.*Nothing"):
+        list(solve(tiny, [SHORT], objective=Nothing()))

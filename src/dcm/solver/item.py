@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dcm.errors import UsageError
 from dcm.example import Example
 from dcm.generator import Generator
 from dcm.objective import Objective
@@ -43,8 +44,16 @@ class Item:
 
     @classmethod
     def of(cls, example: Example, objective: Objective, generator: Generator) -> Item:
-        """Make an example ready."""
+        """Make an example ready.
+
+        Raises:
+            UsageError: the objective gives it no target.
+        """
         targets = objective.targets(example)
+        if not targets:
+            asked = f"example {example.id!r} has no target"
+            there = f"The objective {type(objective).__name__} gave none"
+            raise UsageError(asked, there, "An objective gives each example at least one")
         return cls(example, targets, tuple(generator.encode(target.text) for target in targets))
 
     def reason_not_to_fit(self, slots: int, context_length: int) -> str:
