@@ -214,3 +214,15 @@ def test_a_solve_in_the_suffix_layout_gives_each_row_the_same_whatever_runs_besi
             assert torch.equal(outcome.content, whole[key].content)
             assert outcome.losses == whole[key].losses
             assert outcome.steps == whole[key].steps
+
+
+def test_strands_with_a_mode_too_few_are_refused() -> None:
+    with pytest.raises(dcm.UsageError, match="ids 2, modes 1"):
+        dcm.Strands(
+            row=torch.zeros(2, dtype=torch.int64),
+            lead=torch.zeros(2, 64),
+            ids=[(1, 256), (2, 256)],
+            weight=torch.ones(2),
+            rows=1,
+            modes=["question"],
+        )

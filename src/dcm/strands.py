@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import attrs
 from torch import Tensor
 
+from dcm.errors import UsageError
 from dcm.lines import LaidOut, lay_out
 
 Layout = Literal["prefix", "suffix"]
@@ -29,6 +30,9 @@ class Strands:
             losses themselves are those at 1.
         modes: J names; strands of one row that have one name have one mode vector, so that a
             `prefix` prompt can be computed once for them. Empty: no two have.
+
+    Raises:
+        UsageError: not one of each for every strand.
     """
 
     row: Tensor
@@ -40,6 +44,13 @@ class Strands:
     temperature: float = 1.0
     modes: Sequence[str] = ()
     _laid_out: dict[tuple[int, bool, bool], LaidOut] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        counts = {len(self.row), len(self.lead), len(self.ids), len(self.modes) or len(self.ids)}
+        if len(counts) > 1:
+            there = f"row has {len(self.row)}, lead {len(self.lead)}, ids {len(self.ids)}"
+            there += f", modes {len(self.modes)}"
+            raise UsageError("strands of different numbers", there, "Give one of each a strand")
 
     def __len__(self) -> int:
         return len(self.ids)
