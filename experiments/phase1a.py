@@ -41,6 +41,7 @@ ABLATIONS = (
     "optimizer.inner.lr=0.01",
     "optimizer.inner.lr=0.1",
     "optimizer.inner.start_scale=0",
+    "optimizer.inner.text_scale=4",
 )
 
 
@@ -126,6 +127,9 @@ def plan(asked: argparse.Namespace) -> Plan:
     settings = [split(each) for each in asked.set]
     if form["optimizer"]["name"] == "restarts":
         settings.insert(0, ("optimizer.count", str(asked.attempts)))
+        # The plan starts from noise. Behind a start made of the texts one would ask whether they
+        # can be kept, not whether they can be found.
+        settings.insert(0, ("optimizer.inner.text_scale", "0"))
     if asked.limit is not None:
         settings.append(("dataset.limit", str(asked.limit)))
     override(form, settings)

@@ -19,6 +19,7 @@ import dcm
 from dcm.certify import Certifier
 from dcm.provenance import device_name
 from dcm.run_directory import RunDirectory
+from dcm.solver.item import embedded
 from dcm_optimizers.adam import Adam, learning_rate
 
 Record = dict[str, Any]
@@ -32,7 +33,7 @@ class PlainLoop:
     A step is a model call with `labels=` for each of the two modes, whether every token is the
     argmax from the same logits, backward of the sum of both losses, and Adam with its usual betas.
     It stops as soon as both texts are exact, with no margin: easier than the solver's rule. Layers
-    that the solver has compiled run as they were.
+    that the solver has compiled run as they were, and multiply in the model's dtype.
 
     Attributes:
         generator: what holds the model, as `generator.lm.model`.
@@ -53,7 +54,7 @@ class PlainLoop:
     @classmethod
     def of_plan(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
         """The loop as first planned: a small learning rate, a start at the embeddings' scale."""
-        return cls(generator, modes, slots, max_steps, 0.01, Adam(start_scale=1.0))
+        return cls(generator, modes, slots, max_steps, 0.01, Adam(start_scale=1.0, text_scale=0.0))
 
     @classmethod
     def tuned(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
@@ -68,11 +69,10 @@ class PlainLoop:
     def _run(self, example: dcm.Example) -> dcm.Outcome:
         generator = self.generator
         space = dcm.Space(self.slots, generator.width, generator.embedding_scale, generator.device)
-        content = self.start.start([dcm.RowKey(0, example.id, 0)], space)[0].requires_grad_()
-        targets = [
-            torch.tensor(generator.encode(text), device=generator.device)
-            for text in (example.question, example.answer)
-        ]
+        ids = [generator.encode(text) for text in (example.question, example.answer)]
+        targets = [torch.tensor(each, device=generator.device) for each in ids]
+        keys, texts = [dcm.RowKey(0, example.id, 0)], embedded(generator, [ids])
+        content = self.start.start(keys, space, texts)[0].requires_grad_()
         leads = self.modes.vectors(["question", "answer"])
         adam = torch.optim.Adam([content], lr=self.lr)
         exact, step = False, 0
@@ -175,6 +175,9 @@ def model_options(parser: ArgumentParser, slots: int) -> None:
     """The options that every benchmark has."""
     parser.add_argument("--dtype", default="float32", help="(default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--compute", choices=("bfloat16", "fp8"), help="of the solver's steps (default: --dtype)"
+    )
     parser.add_argument("--slots", type=int, default=slots, help="K (default: %(default)s)")
     parser.add_argument("--layout", choices=("prefix", "suffix"), default="prefix")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -182,7 +185,8 @@ def model_options(parser: ArgumentParser, slots: int) -> None:
 
 def nano(args: Namespace) -> Any:
     """The bundled model, loaded."""
-    generator = dcm.find("generator", "nano")(dtype=args.dtype, device=args.device)
+    make = dcm.find("generator", "nano")
+    generator = make(dtype=args.dtype, device=args.device, compute=args.compute)
     generator.lm  # noqa: B018 - loads it
     return generator
 

@@ -80,8 +80,9 @@ def one_count(args: argparse.Namespace, count: int) -> Record:
 def in_fresh_process(args: argparse.Namespace, count: int) -> Record:
     """Cost of one run, in a process whose peak is its own."""
     options = [
-        f"--{name}={getattr(args, name.replace('-', '_'))}"
-        for name in ("dtype", "device", "slots", "layout", "lanes", "warm-up")
+        f"--{name}={value}"
+        for name in ("dtype", "compute", "device", "slots", "layout", "lanes", "warm-up")
+        if (value := getattr(args, name.replace("-", "_"))) is not None
     ]
     command = [sys.executable, __file__, *options, "--json", f"--one={count}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603

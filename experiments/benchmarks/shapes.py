@@ -6,6 +6,7 @@ import attrs
 import torch
 
 from dcm.causal_lm import CausalLM, CausalLMGenerator
+from dcm.products import Compute
 from dcm.testing.doubles import byte_tokenizer
 
 SHAPES: dict[str, tuple[str, dict[str, int]]] = {
@@ -79,11 +80,13 @@ class Shape(CausalLMGenerator):
         shape: a key of `SHAPES`.
         dtype_name: what it computes in.
         device_name: where.
+        compute: what its linear layers multiply in during steps, see `dcm.products`.
     """
 
     shape: str
     dtype_name: str
     device_name: str
+    compute: Compute | None = None
 
     def load(self) -> CausalLM:
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -93,7 +96,8 @@ class Shape(CausalLMGenerator):
         # Weights are drawn where they stay and in their own dtype: no second copy, no transfer.
         with torch.device(self.device_name):
             model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
-        return CausalLM(model.eval().requires_grad_(requires_grad=False), byte_tokenizer())
+        model = model.eval().requires_grad_(requires_grad=False)
+        return CausalLM(model, byte_tokenizer(), compute=self.compute)
 
     @property
     def device(self) -> torch.device:

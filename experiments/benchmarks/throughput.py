@@ -45,6 +45,7 @@ from torch import Tensor
 import dcm
 from dcm.provenance import peak_memory
 from dcm.solver import Stats
+from dcm.solver.item import embedded
 
 # More lines make a product no faster, and the head's no smaller.
 _MOST_LINES = 8192
@@ -124,11 +125,13 @@ def bare_steps(generator: Any, args: argparse.Namespace, lanes: int) -> float:
     modes, adam = dcm.Modes(generator, args.layout), dcm.find("optimizer", "adam")()
     device = generator.device
     space = dcm.Space(args.slots, generator.width, generator.embedding_scale, device)
-    content = adam.start([dcm.RowKey(0, pair.id, 0) for pair in pairs], space).requires_grad_()
+    targets = [[generator.encode(text) for text in (pair.question, pair.answer)] for pair in pairs]
+    keys = [dcm.RowKey(0, pair.id, 0) for pair in pairs]
+    content = adam.start(keys, space, embedded(generator, targets)).requires_grad_()
     strands = dcm.Strands(
         row=torch.arange(lanes, device=device).repeat_interleave(2),
         lead=modes.vectors(["question", "answer"] * lanes),
-        ids=[generator.encode(text) for pair in pairs for text in (pair.question, pair.answer)],
+        ids=[ids for pair in targets for ids in pair],
         weight=torch.ones(2 * lanes, device=device),
         rows=lanes,
         layout=args.layout,
@@ -242,7 +245,9 @@ def main() -> None:
         if not args.device.startswith("cuda"):
             parser.error("--memory-gib limits a GPU's memory: add --device cuda")
         limit_memory(args.memory_gib, torch.device(args.device))
-    generator = Shape(args.shape, args.dtype, args.device) if args.shape else nano(args)
+    generator = (
+        Shape(args.shape, args.dtype, args.device, args.compute) if args.shape else nano(args)
+    )
     model = generator.lm.model
     ours = solver(generator, args)
     peak = peak_memory(str(generator.device))

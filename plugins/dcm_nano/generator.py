@@ -9,6 +9,7 @@ import attrs
 import torch
 
 from dcm.causal_lm import CausalLM, CausalLMGenerator
+from dcm.products import Compute
 
 
 @attrs.frozen
@@ -21,6 +22,8 @@ class Nano(CausalLMGenerator):
     Attributes:
         dtype: what the model computes in: float32, bfloat16 or float64.
         device: a torch device; "auto" takes a GPU if there is one.
+        compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
+            see `dcm.products`; None for `dtype`.
     """
 
     dtype_name: str = attrs.field(
@@ -29,14 +32,18 @@ class Nano(CausalLMGenerator):
         validator=attrs.validators.in_(("float32", "bfloat16", "float64")),
     )
     device_name: str = attrs.field(default="auto", alias="device")
+    compute: Compute | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))
+    )
 
     def load(self) -> CausalLM:
-        return CausalLM.load(
+        loaded = CausalLM.load(
             str(files("dcm_nano") / "model"),
             dtype=self.dtype_name,
             device=self.device_name,
             local=True,
         )
+        return attrs.evolve(loaded, compute=self.compute)
 
     @cached_property
     def device(self) -> torch.device:

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from dcm_optimizers.from_noise import FromNoise
+from dcm_optimizers.from_text import FromText
 
 
 class AdamState(NamedTuple):
@@ -37,11 +37,11 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
 
 def learning_rate(slots: int) -> float:
     """The default learning rate for K slots: few slots must move far, many share the way."""
-    return float(1.2 * slots ** (-2 / 3))
+    return float(2.4 * slots**-0.85)
 
 
 @attrs.frozen
-class Adam(FromNoise):
+class Adam(FromText):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), each row by itself.
 
     The defaults take the fewest steps to certified contents on the bundled model, see
@@ -52,8 +52,10 @@ class Adam(FromNoise):
         lr: learning rate, constant; None chooses one by K.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
-        start_scale: standard deviation of the normal start, in units of the standard deviation
-            of the model's input embeddings; None chooses one by K.
+        start_scale: standard deviation of the noise, in units of the standard deviation of the
+            model's input embeddings; None chooses one by K.
+        text_scale: factor of the embeddings of the texts' tokens; 0 starts from noise alone, None
+            chooses one by K.
         gradient_temperature: cross-entropy temperature of the gradients; None chooses one by K.
     """
 

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from dcm_optimizers.from_noise import FromNoise
+from dcm_optimizers.from_text import FromText
 
 # Coefficients of the quintic iteration and the number of rounds, from the source below.
 _ROUNDS, _A, _B, _C = 5, 3.4445, -4.7750, 2.0315
@@ -34,7 +34,7 @@ def learning_rate(slots: int) -> float:
 
 
 @attrs.frozen
-class Muon(FromNoise):
+class Muon(FromText):
     """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), each row by itself.
 
     The momentum of a content, a K x D matrix, is replaced by the nearest matrix whose singular
@@ -47,8 +47,10 @@ class Muon(FromNoise):
         momentum: share of the momentum that a step keeps.
         decay: after so many steps the learning rate is half of what it was, after twice as many a
             third, and so on.
-        start_scale: standard deviation of the normal start, in units of the standard deviation
-            of the model's input embeddings; None chooses one by K.
+        start_scale: standard deviation of the noise, in units of the standard deviation of the
+            model's input embeddings; None chooses one by K.
+        text_scale: factor of the embeddings of the texts' tokens; 0 starts from noise alone, None
+            chooses one by K.
         gradient_temperature: cross-entropy temperature of the gradients; None chooses one by K.
     """
 

@@ -30,8 +30,8 @@ class Restarts(Optimizer):
     def temperature(self, slots: int) -> float:
         return self.inner.temperature(slots)
 
-    def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
-        return self.inner.start(keys, space)
+    def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
+        return self.inner.start(keys, space, texts)
 
     def init(self, content: Tensor) -> State:
         return self.inner.init(content)

@@ -9,6 +9,7 @@ import attrs
 import torch
 
 from dcm.causal_lm import CausalLM, CausalLMGenerator
+from dcm.products import Compute
 
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -25,6 +26,8 @@ class Transformers(CausalLMGenerator):
         trust_remote_code: run Python code that comes with the model. Off unless asked.
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
             seconds once; None does so on a GPU, for models of 50 million parameters and more.
+        compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
+            see `dcm.products`; None for `dtype`.
     """
 
     model: str
@@ -34,6 +37,9 @@ class Transformers(CausalLMGenerator):
     device_name: str = attrs.field(default="auto", alias="device")
     trust_remote_code: bool = False
     compiled: bool | None = None
+    compute: Compute | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))
+    )
 
     def load(self) -> CausalLM:
         loaded = CausalLM.load(
@@ -43,7 +49,7 @@ class Transformers(CausalLMGenerator):
             local=_is_path(self.model),
             trust_remote_code=self.trust_remote_code,
         )
-        return attrs.evolve(loaded, compiled=self.compiled)
+        return attrs.evolve(loaded, compiled=self.compiled, compute=self.compute)
 
     @cached_property
     def device(self) -> torch.device:

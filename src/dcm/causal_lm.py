@@ -20,6 +20,7 @@ from torch import Tensor
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
 from dcm.lines import Lines
+from dcm.products import Compute, Products
 from dcm.regions import Regions
 from dcm.strands import Layout, Strands, StrandScores
 from dcm.token_scores import token_scores
@@ -59,11 +60,19 @@ class CausalLM:
         model: a Hugging Face causal language model, in evaluation mode, without gradients.
         tokenizer: its tokenizer.
         compiled: whether its layers are compiled, see `dcm.regions`; None where that pays.
+        compute: what its linear layers multiply in where a gradient is wanted, see
+            `dcm.products`; None for what the model is in.
     """
 
     model: Any
     tokenizer: Any
     compiled: bool | None = None
+    compute: Compute | None = None
+    _products: Products = attrs.field(init=False)
+
+    @_products.default
+    def _(self) -> Products:
+        return Products(self.model, self.compute)
 
     @classmethod
     def load(
@@ -176,7 +185,8 @@ class CausalLM:
             return StrandScores(nothing, nothing > 0, nothing)
         most = self.context_length - content.shape[1]
         laid = strands.laid_out(most, shares=shares, coarse=self.regions.waits)
-        states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
+        with self._products.fewer_bits(content.requires_grad and torch.is_grad_enabled()):
+            states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
         count = len(laid.targets)
         copies = -(-_LEAST_LINES // count)
         predicting, targets = torch.cat(states * copies), laid.targets.repeat(copies)

@@ -69,8 +69,17 @@ class Optimizer(ABC):
         return 1.0
 
     @abstractmethod
-    def start(self, keys: Sequence[RowKey], space: Space) -> Tensor:
-        """Start contents [R, K, D] float32 on `space.device`, row r from `keys[r]` alone."""
+    def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
+        """Start contents [R, K, D] float32 on `space.device`.
+
+        Row r depends on `keys[r]`, whence all randomness comes, and on `texts[r]` alone.
+
+        Args:
+            keys: names the R rows.
+            space: what a content is.
+            texts: R tensors [T, D] float32 on `space.device`, the input embeddings of the tokens
+                of each row's targets, one target after the other, without closing tokens.
+        """
 
     @abstractmethod
     def init(self, content: Tensor) -> State:

@@ -105,22 +105,47 @@ def test_rows_of_a_state_can_be_taken_out():
     assert torch.equal(some, whole[chosen])
 
 
-def test_starts_are_normal_at_the_models_scale():
+def texts(*lengths):
+    source = torch.Generator().manual_seed(5)
+    return [torch.randn(length, SPACE.width, generator=source) for length in lengths]
+
+
+def test_noise_alone_is_normal_at_the_models_scale():
     names = [f"e{n}" for n in range(400)]
-    start = adam(start_scale=2.0).start(keys(*names), SPACE)
+    start = adam(start_scale=2.0, text_scale=0.0).start(keys(*names), SPACE, texts(4) * 400)
     assert start.shape == (400, 3, 16)
     assert start.dtype == torch.float32
     assert start.std().item() == pytest.approx(2.0 * SPACE.scale, rel=0.02)
     assert abs(start.mean().item()) < 0.02
-    assert torch.equal(adam(start_scale=0.0).start(keys("a"), SPACE), torch.zeros(1, 3, 16))
+    nothing = adam(start_scale=0.0, text_scale=0.0).start(keys("a"), SPACE, texts(4))
+    assert torch.equal(nothing, torch.zeros(1, 3, 16))
 
 
-def test_a_start_depends_on_its_key_alone():
-    ours = adam()
-    start = ours.start([*keys("a", "b"), *keys("a", attempt=1), *keys("a", seed=1)], SPACE)
+def test_a_start_depends_on_its_key_and_text_alone():
+    ours, own = adam(), texts(2, 5, 2, 2)
+    own[2] = own[3] = own[0]
+    start = ours.start([*keys("a", "b"), *keys("a", attempt=1), *keys("a", seed=1)], SPACE, own)
     assert len({tuple(row.flatten().tolist()) for row in start}) == 4
-    assert torch.equal(ours.start(keys("b"), SPACE)[0], start[1])
-    assert torch.equal(ours.start(keys("a", attempt=1), SPACE)[0], start[2])
+    assert torch.equal(ours.start(keys("b"), SPACE, own[1:2])[0], start[1])
+    assert torch.equal(ours.start(keys("a", attempt=1), SPACE, own[:1])[0], start[2])
+
+
+def test_tokens_are_dealt_out_to_the_slots():
+    ours, own = adam(start_scale=0.0, text_scale=2.0), texts(0, 1, 2, 3, 4, 8)
+    start = ours.start(keys(*"abcdef"), SPACE, own) / 2
+    slots = [
+        [[], [], []],
+        [[0], [0], [0]],
+        [[0], [1], [0]],
+        [[0], [1], [2]],
+        [[0, 1], [2], [3]],
+        [[0, 1, 2], [3, 4, 5], [6, 7]],
+    ]
+    expected = [
+        torch.stack([text[tokens].sum(0) / max(1, len(tokens)) ** 0.5 for tokens in places])
+        for text, places in zip(own, slots, strict=True)
+    ]
+    torch.testing.assert_close(start, torch.stack(expected))
 
 
 def test_defaults_follow_the_number_of_slots():
@@ -155,6 +180,7 @@ def test_defaults_follow_the_number_of_slots():
         {"betas": (-0.1, 0.9)},
         {"eps": 0.0},
         {"start_scale": -1.0},
+        {"text_scale": -1.0},
         {"gradient_temperature": 0.0},
     ],
 )
@@ -170,7 +196,8 @@ def test_restarts_wrap_another():
     assert restarts(ours, count=2).attempts == 6
     assert restarts().attempts == 5
     assert ours.temperature(8) == 0.25
-    assert torch.equal(ours.start(keys("a"), SPACE), ours.inner.start(keys("a"), SPACE))
+    expected = ours.inner.start(keys("a"), SPACE, texts(4))
+    assert torch.equal(ours.start(keys("a"), SPACE, texts(4)), expected)
     content, gradient = torch.randn(2, 1, 4), torch.randn(2, 1, 4)
     moved, _ = ours.step(content, gradient, ours.init(content))
     expected, _ = ours.inner.step(content, gradient, ours.inner.init(content))

@@ -58,8 +58,8 @@ class StartsBadly(Optimizer):
     inner: Optimizer
     value: float
 
-    def start(self, keys, space):
-        content = self.inner.start(keys, space)
+    def start(self, keys, space, texts):
+        content = self.inner.start(keys, space, texts)
         for row, key in enumerate(keys):
             if key.example_id.startswith("bad"):
                 content[row, 0, 0] = self.value
@@ -123,8 +123,8 @@ class TakesMemory(Optimizer):
     inner: Optimizer
     memory: int
 
-    def start(self, keys, space):
-        return self.inner.start(keys, space)
+    def start(self, keys, space, texts):
+        return self.inner.start(keys, space, texts)
 
     def init(self, content):
         return self.inner.init(content)

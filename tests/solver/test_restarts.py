@@ -21,7 +21,7 @@ class Planned(Optimizer):
     def attempts(self):
         return len(self.places)
 
-    def start(self, keys, space):
+    def start(self, keys, space, texts):
         return torch.stack(
             [torch.full((space.slots, space.width), self.places[key.attempt]) for key in keys]
         )

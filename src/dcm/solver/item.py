@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+import torch
+from torch import Tensor
 
 from dcm.errors import UsageError
 from dcm.example import Example
@@ -15,8 +17,6 @@ from dcm.optimizer import RowKey, State
 from dcm.target import Target
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dcm.baselines import Measured
 
 
@@ -144,6 +144,16 @@ class Ended:
         if other is None:
             return True
         return (self.converged, self.best.rank) > (other.converged, other.best.rank)
+
+
+def embedded(
+    generator: Generator, targets: Sequence[Sequence[tuple[int, ...]]]
+) -> Sequence[Tensor]:
+    """The texts that `Optimizer.start` gets, of the token ids of each row's targets."""
+    # Without the closing tokens, which say nothing of a row.
+    rows = [[token for ids in row for token in ids[:-1]] for row in targets]
+    flat = torch.tensor([token for row in rows for token in row], dtype=torch.int64)
+    return torch.split(generator.embed(flat.to(generator.device)), [len(row) for row in rows])
 
 
 def losses_by_mode(item: Item, losses: tuple[float, ...]) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, Space, State
-from dcm.solver.item import Best, Ended, Parked, Row
+from dcm.solver.item import Best, Ended, Parked, Row, embedded
 from dcm.solver.state import join, one, stack, take
 from dcm.strands import Strands, StrandScores
 
@@ -260,7 +260,9 @@ class Lanes:
         return parked
 
     def _start(self, rows: list[Row]) -> _Batch:
-        content = self.setup.optimizer.start([row.key for row in rows], self.setup.space)
+        setup = self.setup
+        texts = embedded(setup.generator, [row.item.ids for row in rows])
+        content = setup.optimizer.start([row.key for row in rows], setup.space, texts)
         nothing = [
             Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
             for row, each in zip(rows, content, strict=True)

@@ -15,6 +15,10 @@ from dcm.testing.strategies import tensors
 
 SPACE = Space(slots=2, width=3, scale=0.5, device=torch.device("cpu"))
 KEYS = [RowKey(seed, id, attempt) for seed in (0, 1) for id in ("a", "b") for attempt in (0, 1)]
+# Of texts with no token, with fewer than slots, and with more.
+TEXTS = [
+    torch.linspace(-1, 1, 3 * tokens).reshape(tokens, 3) for tokens in (4, 0, 1, 2, 3, 5, 6, 9)
+]
 _ROWS = 3
 _gradients = st.lists(tensors(_ROWS, SPACE.slots, SPACE.width), min_size=1, max_size=3)
 
@@ -37,7 +41,7 @@ class OptimizerContract(ComponentContract):
         assert optimizer.attempts >= 1
 
     def test_starts_are_finite_contents(self, optimizer: Optimizer) -> None:
-        start = optimizer.start(KEYS, SPACE)
+        start = optimizer.start(KEYS, SPACE, TEXTS)
         assert start.shape == (len(KEYS), SPACE.slots, SPACE.width)
         assert start.dtype == torch.float32
         assert start.device == SPACE.device
@@ -45,19 +49,22 @@ class OptimizerContract(ComponentContract):
 
     @FEW
     @given(order=st.permutations(range(len(KEYS))))
-    def test_a_start_depends_on_its_key_alone(self, optimizer: Optimizer, order: list[int]) -> None:
-        starts = optimizer.start(KEYS, SPACE)
+    def test_a_start_depends_on_its_key_and_its_texts_alone(
+        self, optimizer: Optimizer, order: list[int]
+    ) -> None:
+        starts = optimizer.start(KEYS, SPACE, TEXTS)
         torch.randn(3)  # and not on torch's own random numbers
-        assert torch.equal(optimizer.start([KEYS[row] for row in order], SPACE), starts[order])
-        for row, key in enumerate(KEYS):
-            assert torch.equal(optimizer.start([key], SPACE)[0], starts[row])
+        keys, texts = [KEYS[row] for row in order], [TEXTS[row] for row in order]
+        assert torch.equal(optimizer.start(keys, SPACE, texts), starts[order])
+        for row, (key, text) in enumerate(zip(KEYS, TEXTS, strict=True)):
+            assert torch.equal(optimizer.start([key], SPACE, [text])[0], starts[row])
 
     def test_other_keys_start_elsewhere_where_there_are_several_attempts(
         self, optimizer: Optimizer
     ) -> None:
         if optimizer.attempts == 1:
             return
-        starts = optimizer.start(KEYS, SPACE)
+        starts = optimizer.start(KEYS, SPACE, TEXTS[:1] * len(KEYS))
         assert len({tuple(start.flatten().tolist()) for start in starts}) == len(KEYS)
 
     @FEW
@@ -148,7 +155,7 @@ class OptimizerContract(ComponentContract):
 
 
 def _begin(optimizer: Optimizer) -> tuple[Tensor, State]:
-    content = optimizer.start(KEYS[:_ROWS], SPACE)
+    content = optimizer.start(KEYS[:_ROWS], SPACE, TEXTS[:_ROWS])
     return content, optimizer.init(content)
 
 

@@ -1,0 +1,110 @@
+"""What optimisers that start from noise and the row's own texts share, and their defaults by K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from dcm import Optimizer, RowKey, Space
+
+_OPTIONAL_POSITIVE = attrs.validators.optional(attrs.validators.gt(0))
+_OPTIONAL_NOT_NEGATIVE = attrs.validators.optional(attrs.validators.ge(0))
+
+
+def start_scale(slots: int, *, alone: bool = False) -> float:
+    """The default scale of the noise for K slots, in units of the embeddings' scale.
+
+    Beside the texts it is half of what it is alone.
+    """
+    return float((9.5 if alone else 4.75) * slots ** (-1 / 3))
+
+
+def text_scale(slots: int) -> float:
+    """The default scale of the texts for K slots, in units of their own embeddings."""
+    return float(22 * slots**-0.5)
+
+
+def temperature(slots: int) -> float:
+    """The default cross-entropy temperature for K slots.
+
+    Few slots can hardly hold a text, so that no gradient may be spent on tokens that are the
+    argmax already.
+    """
+    return float(min(1.0, slots**0.5 / 4))
+
+
+@attrs.frozen
+class FromText(Optimizer):
+    """Starts from normal noise and the row's own texts. Subclasses say how a gradient moves it.
+
+    The tokens of the texts are dealt out to the slots in their order, several to one, or again
+    from the first where slots are left over. Source of the idea: prompts that begin as the
+    embeddings of words, in prompt tuning (Lester et al. 2021, arXiv 2104.08691).
+
+    Attributes:
+        lr: learning rate; None chooses one by K.
+        start_scale: standard deviation of the noise, in units of the standard deviation of the
+            model's input embeddings; None chooses one by K.
+        text_scale: factor of the embeddings of the texts' tokens; 0 starts from noise alone, None
+            chooses one by K.
+        gradient_temperature: cross-entropy temperature of the gradients; None chooses one by K.
+    """
+
+    lr: float | None = attrs.field(default=None, validator=_OPTIONAL_POSITIVE)
+    start_scale: float | None = attrs.field(
+        default=None, validator=_OPTIONAL_NOT_NEGATIVE, kw_only=True
+    )
+    text_scale: float | None = attrs.field(
+        default=None, validator=_OPTIONAL_NOT_NEGATIVE, kw_only=True
+    )
+    gradient_temperature: float | None = attrs.field(
+        default=None, validator=_OPTIONAL_POSITIVE, kw_only=True
+    )
+
+    def temperature(self, slots: int) -> float:
+        return (
+            temperature(slots) if self.gradient_temperature is None else self.gradient_temperature
+        )
+
+    def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
+        shape = (space.slots, space.width)
+        noise = torch.stack([torch.randn(shape, generator=key.random()) for key in keys])
+        alone = self.text_scale == 0
+        scale = self.start_scale
+        scale = start_scale(space.slots, alone=alone) if scale is None else scale
+        start = (noise * (space.scale * scale)).to(space.device)
+        if alone:
+            return start
+        scale = text_scale(space.slots) if self.text_scale is None else self.text_scale
+        return start.add_(dealt(texts, space.slots), alpha=scale)
+
+
+def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:
+    """[R, K, D]: of R texts of tokens [T, D] the sum of the n that a slot gets, over root n.
+
+    So a slot is about as long as a token, however many it gets.
+    """
+    counts = [_counts(len(text), slots) for text in texts]
+    tokens = torch.cat(
+        # Again from the first token, until every slot has one.
+        [
+            text.repeat(-(-slots // len(text)), 1)[:slots] if 0 < len(text) < slots else text
+            for text in texts
+        ]
+    )
+    lengths = torch.tensor(counts, device=tokens.device).flatten()
+    # Line by line, so that a row does not depend on how many there are.
+    sums = torch.segment_reduce(tokens, "sum", lengths=lengths, axis=0, initial=0)
+    evened: Tensor = sums * lengths.clamp(min=1).rsqrt()[:, None]
+    return evened.view(len(texts), slots, -1)
+
+
+def _counts(tokens: int, slots: int) -> list[int]:
+    """How many of a text's tokens each slot gets."""
+    if not tokens:
+        return [0] * slots
+    each, more = divmod(max(tokens, slots), slots)
+    return [each + (slot < more) for slot in range(slots)]
