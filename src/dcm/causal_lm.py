@@ -17,6 +17,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm.attention import ready_attention
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
 from dcm.lines import Lines
@@ -177,7 +178,8 @@ class CausalLM:
 
     def score(self, content: Tensor, strands: Strands) -> StrandScores:
         """Score J strands behind `content` [R, K, D], teacher-forced; see `Generator.score`."""
-        return self._score(content, strands, shares=self.shares_prompts)
+        with ready_attention(self.model.device):
+            return self._score(content, strands, shares=self.shares_prompts)
 
     def _score(self, content: Tensor, strands: Strands, *, shares: bool) -> StrandScores:
         if not len(strands):
@@ -290,27 +292,37 @@ class CausalLM:
 
     @torch.no_grad()
     def decode(
-        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
     ) -> list[str]:
         """Generate greedily behind N prompts; see `Generator.decode`."""
         if not len(content):
             return []
-        with self.regions.eager():
-            return self._decode(prompts(content, lead, layout), max_new_tokens)
+        if isinstance(max_new_tokens, int):
+            max_new_tokens = [max_new_tokens] * len(content)
+        room = self.context_length - content.shape[1] - 1
+        with self.regions.eager(), ready_attention(self.model.device):
+            prompt = prompts(content, lead, layout)
+            return self._decode(prompt, [min(most, room) for most in max_new_tokens])
 
-    def _decode(self, prompt: Tensor, max_new_tokens: int) -> list[str]:
+    def _decode(self, prompt: Tensor, limits: Sequence[int]) -> list[str]:
         embedding = self.model.get_input_embeddings()
         prompt = prompt.to(embedding.weight.dtype)
         out = self.model(inputs_embeds=prompt, use_cache=True, logits_to_keep=1)
         chosen = [out.logits[:, -1].argmax(-1)]
+        limit = torch.tensor(limits, device=prompt.device)
         ended = chosen[0] == self.end
-        while len(chosen) < max_new_tokens and not bool(ended.all()):
+        while not bool((ended | (limit <= len(chosen))).all()):
             step = embedding(chosen[-1])[:, None]
             past = out.past_key_values
             out = self.model(inputs_embeds=step, past_key_values=past, use_cache=True)
             chosen.append(out.logits[:, -1].argmax(-1))
             ended |= chosen[-1] == self.end
-        return [self.text(ids) for ids in torch.stack(chosen, 1).tolist()]
+        tokens = torch.stack(chosen, 1).tolist()
+        return [self.text(ids[:most]) for ids, most in zip(tokens, limits, strict=True)]
 
 
 def prompts(content: Tensor, lead: Tensor, layout: Layout) -> Tensor:
@@ -372,10 +384,14 @@ class CausalLMGenerator(Generator):
         return self.lm.score(content, strands)
 
     def decode(
-        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
     ) -> list[str]:
-        room = self.context_length - content.shape[1] - 1
-        if room < 1:
-            asked = f"prompt and one token take {content.shape[1] + 2} positions"
+        positions = content.shape[1] + 2
+        if positions > self.context_length:
+            asked = f"prompt and one token take {positions} positions"
             raise GeneratorError(asked, f"The model takes {self.context_length}", "Use fewer slots")
-        return self.lm.decode(content, lead, min(max_new_tokens, room), layout)
+        return self.lm.decode(content, lead, max_new_tokens, layout)

@@ -80,7 +80,7 @@ class Certifier:
         return self.generator.decode(
             torch.stack([contents[job.outcome] for job in jobs]).to(self.generator.device),
             self.modes.vectors([job.mode for job in jobs]),
-            max(len(job.ids) for job in jobs) + _BEYOND,
+            [len(job.ids) + _BEYOND for job in jobs],
             self.modes.layout,
         )
 

@@ -97,14 +97,18 @@ class Generator(ABC):
 
     @abstractmethod
     def decode(
-        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
     ) -> list[str]:
         """Generate greedily, token by token with a KV cache, behind N prompts.
 
         Args:
             content: [N, K, D] float32 on `device`.
             lead: [N, D] float32, the mode vectors.
-            max_new_tokens: most tokens to generate for a prompt.
+            max_new_tokens: most tokens to generate, for every prompt or one number for each.
             layout: where the mode vector stands.
 
         Returns:

@@ -248,9 +248,14 @@ class BatchMean(TinyGenerator):
 
 class OffByAToken(TinyGenerator):
     def decode(
-        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
     ) -> list[str]:
-        return super().decode(content, lead, max_new_tokens + 1, layout)
+        more = max_new_tokens if isinstance(max_new_tokens, int) else max(max_new_tokens)
+        return super().decode(content, lead, more + 1, layout)
 
 
 class OtherEmbeddings(TinyGenerator):

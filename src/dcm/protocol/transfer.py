@@ -147,7 +147,7 @@ def _decoded(
     return generator.decode(
         torch.stack([content for content, _ in jobs]).to(generator.device),
         modes.vectors([mode] * len(jobs)),
-        max(len(generator.encode(text)) for _, text in jobs) + _BEYOND,
+        [len(generator.encode(text)) + _BEYOND for _, text in jobs],
         modes.layout,
     )
 

@@ -27,6 +27,9 @@ from dcm.solver.room import Room
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 """Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
 
+# Steps that an ended attempt waits for its certification at most.
+_LONGEST_WAIT = 16
+
 
 @attrs.define
 class Stats:
@@ -148,6 +151,7 @@ class _Run:
         self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
         self.unverified: list[Ended] = []
+        self.waited = 0
         self.failed: list[Outcome] = []
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -158,11 +162,13 @@ class _Run:
             if len(self.lanes):
                 for ended in self._step():
                     self._sort(ended)
-            # Certify many at once, and at the latest when nothing else is left to do.
-            if self.unverified and (
-                len(self.unverified) >= max(4, 3 * self.stats.lanes // 4) or not len(self.lanes)
-            ):
-                yield from self._finished(self._certify())
+            # Certify many at once, which is cheaper, but let none wait long for the others.
+            if self.unverified:
+                self.waited += 1
+                many = len(self.unverified) >= 2 * self.stats.lanes
+                if many or self.waited >= _LONGEST_WAIT or not len(self.lanes):
+                    self.waited = 0
+                    yield from self._finished(self._certify())
             if not (len(self.lanes) or self.waiting or self.unverified or self._take_examples()):
                 yield from self._finished(self.failed)
                 return

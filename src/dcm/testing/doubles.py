@@ -180,7 +180,11 @@ class QuadraticGenerator(Generator):
         return StrandScores(distance.square(), margin > 0, margin)
 
     def decode(
-        self, content: Tensor, lead: Tensor, max_new_tokens: int, layout: Layout = "prefix"
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
     ) -> list[str]:
         return [f"{mean:.1f}" for mean in content.mean((1, 2)).tolist()]
 

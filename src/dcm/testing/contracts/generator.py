@@ -189,6 +189,12 @@ class GeneratorContract(ComponentContract):
         wanted = [generator.text(ids[:most]) for ids in strands.ids]
         assert generator.decode(content[strands.row], strands.lead, most) == wanted
 
+    def test_every_prompt_may_have_its_own_limit(self, generator: Generator) -> None:
+        content, strands = _solved(generator)
+        limits = [1 + place % 3 for place in range(len(strands.ids))]
+        wanted = [generator.text(ids[:most]) for ids, most in zip(strands.ids, limits, strict=True)]
+        assert generator.decode(content[strands.row], strands.lead, limits) == wanted
+
     @pytest.mark.parametrize("layout", ["prefix", "suffix"])
     def test_decoding_is_deterministic(self, generator: Generator, layout: Layout) -> None:
         case = _case(generator, layout)
