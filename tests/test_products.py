@@ -37,6 +37,11 @@ def strands(generator, layout="prefix"):
     )
 
 
+def few_strands(width):
+    row, ids = torch.tensor([0, 1]), [(1, 2, 3), (4, 5, 6, 7)]
+    return Strands(row, torch.zeros(2, width), ids, torch.ones(2), rows=2)
+
+
 def contents(seed=0, width=64):
     return torch.randn(2, 6, width, generator=torch.Generator().manual_seed(seed)) * 0.3
 
@@ -95,6 +100,30 @@ def test_contents_made_in_bfloat16_are_certified_in_the_models_own_numbers(tmp_p
     lead = Modes(plain).vectors(["answer"] * len(examples))
     content = torch.stack([outcome.content for outcome in outcomes])
     assert plain.decode(content, lead, 64) == [outcome.example.answer for outcome in outcomes]
+
+
+@pytest.mark.usefixtures("has_fp8")
+def test_sizes_that_fp8_does_not_take_stay_as_they_are():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 2}
+    model = Qwen2ForCausalLM(
+        Qwen2Config(vocab_size=257, num_hidden_layers=1, num_key_value_heads=2, **sizes)
+    )
+    lm = CausalLM(model.eval().requires_grad_(requires_grad=False), byte_tokenizer(), compute="fp8")
+    content = contents(width=32).requires_grad_()
+    (gradient,) = torch.autograd.grad(lm.score(content, few_strands(32)).nll.sum(), content)
+    assert bool(gradient.isfinite().all())
+
+
+def test_another_compute_of_the_same_model_takes_the_place_of_the_first():
+    lm, generator = model_in("bfloat16")
+    again = attrs.evolve(lm, compiled=False)
+    content = contents().requires_grad_()
+    one, other = (each.score(content, strands(generator)).nll for each in (lm, again))
+    plain = attrs.evolve(lm, compute=None).score(content, strands(generator)).nll
+    assert not torch.equal(other, plain)
+    torch.testing.assert_close(one, plain)
 
 
 def test_fp8_needs_a_device_that_has_it():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ class Products:
     """Multiplies the linear layers of a model's decoder layers in fewer bits, where that is asked.
 
     Each `torch.nn.Linear` of the repeated layers keeps its weights and gets a copy of them in
-    fewer bits, for products that lead to a gradient: of the steps of a solver alone. Decoding,
-    baselines and certification multiply as the model does. Norms, attention scores, expert
-    weights that are no `torch.nn.Linear`, and the head stay as they are.
+    fewer bits, for products that lead to a gradient: of the steps of a solver alone, whose losses
+    and `exact` are those of fewer bits. Decoding, baselines and certification multiply as the
+    model does. Norms, attention scores, expert weights that are no `torch.nn.Linear`, and the head
+    stay as they are, and in fp8 also layers whose sizes are no multiples of 16.
 
     Args:
         model: a Hugging Face causal language model; its linear layers are replaced.
@@ -44,11 +45,11 @@ class Products:
         for layer in repeated_layers(model):
             for parent in list(layer.modules()):
                 for name, child in list(parent.named_children()):
-                    if type(child) is torch.nn.Linear:
+                    if _fits(child, compute):
                         setattr(parent, name, _Linear(child, compute, self._switch))
                         found += 1
         if not found:
-            there = "The model's layers hold no torch.nn.Linear"
+            there = "The model's layers hold no torch.nn.Linear that can"
             raise GeneratorError(asked, there, "Leave compute out")
 
     @contextmanager
@@ -59,6 +60,13 @@ class Products:
             yield
         finally:
             self._switch.on = before
+
+
+def _fits(module: torch.nn.Module, compute: Compute) -> TypeGuard[torch.nn.Linear]:
+    """Whether it is a plain linear layer of a size that can be multiplied so."""
+    if not isinstance(module, torch.nn.Linear) or type(module) not in (torch.nn.Linear, _Linear):
+        return False
+    return compute != "fp8" or not (module.in_features % 16 or module.out_features % 16)
 
 
 class _Switch:
@@ -155,4 +163,6 @@ def _scaled(lines: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _has_fp8(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 9)
