@@ -11,8 +11,8 @@ from torch import Tensor
 
 # Most logits at a time. On a GPU half a gigabyte in float32: fewer make the products with the
 # vocabulary slower (measured with 152,064 tokens: below some 500 positions), more only take memory.
-# On a CPU eight megabytes, which its caches hold from one operation to the next, but never fewer than
-# 256 positions, for which the vocabulary's matrix is read once.
+# On a CPU eight megabytes, which its caches hold from one operation to the next, but never fewer
+# than 256 positions, for which the vocabulary's matrix is read once.
 _GPU_CHUNK, _CPU_CHUNK = 1 << 27, 1 << 21
 _LEAST_LINES = 256
 
