@@ -8,8 +8,7 @@ from importlib.resources import files
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator
-from dcm.products import Compute
+from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
 
 
 @attrs.frozen

@@ -8,8 +8,7 @@ from pathlib import Path
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator
-from dcm.products import Compute
+from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
 
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 

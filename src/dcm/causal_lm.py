@@ -21,7 +21,8 @@ from dcm.attention import ready_attention
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
 from dcm.lines import Lines
-from dcm.products import Compute, Products
+from dcm.products import Compute as Compute  # noqa: PLC0414 - for plugins
+from dcm.products import Products
 from dcm.regions import Regions
 from dcm.strands import Layout, Strands, StrandScores
 from dcm.token_scores import token_scores
