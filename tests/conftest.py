@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,12 +43,20 @@ def data() -> Path:
 
 
 @pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads torch has, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def logit_lines() -> Callable[[int], LogitLines]:
     """Makes a counter of the positions at which logits are computed."""
     return LogitLines
 
 
-_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear")
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear", "_linear_pointwise")
 
 
 class LogitLines(TorchDispatchMode):

@@ -68,6 +68,13 @@ def test_throughput_counts_what_a_row_step_needs(layout: str) -> None:
     assert result["settings"]["layout"] == layout
 
 
+def test_throughput_of_one_text_a_row() -> None:
+    options = ("--lanes=2", "--steps=2", "--slots=4", "--tokens=5", "--objective=single")
+    one = benchmark("throughput.py", *options)["flop_per_row_step"]
+    both = benchmark("throughput.py", *options[:-1])["flop_per_row_step"]
+    assert 2 * one == both
+
+
 def test_throughput_counts_the_experts_that_a_token_takes() -> None:
     options = ("--shape=tiny-moe", "--lanes=2", "--steps=2", "--slots=4", "--tokens=5")
     result = benchmark("throughput.py", *options)

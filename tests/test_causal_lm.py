@@ -11,7 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Modes, Strands, bucket
-from dcm.causal_lm import CausalLM, generator_loss, prompts
+from dcm.causal_lm import CausalLM, generator_loss
+from dcm.decoding import prompts
 from dcm.testing.doubles import TinyGenerator, byte_tokenizer
 
 COMMON = {

@@ -52,6 +52,11 @@ def scored(
     return scores, gradient
 
 
+def assert_same_gradient(one: Tensor, other: Tensor) -> None:
+    """To 1e-5 of the largest: what float32 rounds off is the same for large and small elements."""
+    torch.testing.assert_close(one, other, atol=1e-5 * float(other.abs().max()), rtol=0)
+
+
 @pytest.mark.parametrize(("layout", "modes"), [("suffix", "abcdefgh"), ("prefix", "aaabbcaa")])
 @pytest.mark.parametrize("architecture", ["qwen2", "llama", "gpt_neox", "gpt2"])
 def test_strands_behind_one_prompt_score_as_separate_sequences_do(
@@ -77,7 +82,7 @@ def test_strands_behind_one_prompt_score_as_separate_sequences_do(
 
     torch.testing.assert_close(packed.nll, plain.nll, atol=1e-5, rtol=0)
     torch.testing.assert_close(packed.margin, plain.margin, atol=1e-4, rtol=0)
-    torch.testing.assert_close(packed_gradient, plain_gradient, atol=1e-5, rtol=1e-4)
+    assert_same_gradient(packed_gradient, plain_gradient)
     assert packed.exact.tolist() == plain.exact.tolist()
 
 
@@ -133,6 +138,7 @@ def test_more_strands_than_a_line_has_positions_for_stand_in_several_lines() -> 
 
 # Torch's own, while it compiles; it is an error nowhere but here.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated")
 @pytest.mark.parametrize("layout", ["prefix", "suffix"])
 def test_compiled_layers_score_as_the_model_does(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
@@ -149,7 +155,7 @@ def test_compiled_layers_score_as_the_model_does(
     assert compiled.regions.active
     torch.testing.assert_close(found.nll, plain.nll, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.margin, plain.margin, atol=1e-4, rtol=0)
-    torch.testing.assert_close(gradient, plain_gradient, atol=1e-5, rtol=1e-4)
+    assert_same_gradient(gradient, plain_gradient)
     # Decoding, and whoever else uses the model, has it as it was.
     arguments = (content[:2], strands.lead[:2], 6, layout)
     assert compiled.decode(*arguments) == generator.decode(*arguments)

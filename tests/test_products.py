@@ -1,4 +1,4 @@
-"""Products in fewer bits: of steps alone, near the model's own, with nothing else changed."""
+"""Products while strands are scored: near the model's own, with nothing else changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from dcm import Modes, Strands, find, solve
 from dcm.causal_lm import CausalLM
 from dcm.errors import GeneratorError
+from dcm.products import product
 from dcm.testing.doubles import TinyGenerator, byte_tokenizer
 
 
@@ -44,6 +45,48 @@ def few_strands(width):
 
 def contents(seed=0, width=64):
     return torch.randn(2, 6, width, generator=torch.Generator().manual_seed(seed)) * 0.3
+
+
+def test_float32_products_are_as_exact_as_torchs():
+    """Whoever multiplies: to what float32 rounds off, in both directions, with any weight."""
+    random = torch.Generator().manual_seed(0)
+    for lines, width, out in [(1, 64, 32), (2, 256, 832), (57, 832, 256), (300, 256, 4096)]:
+        one = torch.randn(lines, width, generator=random)
+        weights = torch.randn(out, width, generator=random)
+        for weight in (weights, torch.randn(width, out, generator=random).t()):
+            exact = one.double() @ weight.double().t()
+            torch.testing.assert_close(
+                product(one, weight).double(), exact, atol=3e-7 * width, rtol=0
+            )
+            spread = one[:1].expand(lines, width)  # as a gradient of a sum is
+            torch.testing.assert_close(product(spread, weight)[-1], product(spread, weight)[0])
+
+
+def test_a_line_has_the_same_product_in_any_company():
+    random = torch.Generator().manual_seed(0)
+    lines, weight = torch.randn(200, 64, generator=random), torch.randn(48, 64, generator=random)
+    whole = product(lines, weight)
+    for count in (16, 17, 31, 64, 101):
+        assert torch.equal(product(lines[-count:], weight), whole[-count:])
+
+
+@pytest.mark.parametrize("compute", [None, "bfloat16"])
+def test_two_that_hold_one_model_score_alike(compute):
+    lm, generator = model_in(compute)
+    again = attrs.evolve(lm, tokenizer=byte_tokenizer())
+    content = contents().requires_grad_()
+    found = [each.score(content, strands(generator)).nll for each in (lm, again, lm)]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_a_model_that_changes_its_dtype_scores_in_it():
+    lm, generator = model_in(None)
+    lm.model.double()
+    scores = lm.score(contents(), strands(generator))
+    torch.testing.assert_close(
+        scores.nll.float(), TinyGenerator().score(contents(), strands(generator)).nll
+    )
 
 
 @pytest.mark.parametrize(("compute", "near"), [("bfloat16", 0.01), ("fp8", 0.15)])
@@ -118,12 +161,13 @@ def test_sizes_that_fp8_does_not_take_stay_as_they_are():
 
 def test_another_compute_of_the_same_model_takes_the_place_of_the_first():
     lm, generator = model_in("bfloat16")
-    again = attrs.evolve(lm, compiled=False)
     content = contents().requires_grad_()
-    one, other = (each.score(content, strands(generator)).nll for each in (lm, again))
+    fewer = lm.score(content, strands(generator)).nll
     plain = attrs.evolve(lm, compute=None).score(content, strands(generator)).nll
-    assert not torch.equal(other, plain)
-    torch.testing.assert_close(one, plain)
+    assert not torch.equal(fewer, plain)
+    torch.testing.assert_close(lm.score(content, strands(generator)).nll, plain)
+    again = attrs.evolve(lm, compute="bfloat16").score(content, strands(generator)).nll
+    assert torch.equal(again, fewer)
 
 
 def test_fp8_needs_a_device_that_has_it():

@@ -25,14 +25,16 @@ from dcm_optimizers.adam import Adam, learning_rate
 Record = dict[str, Any]
 Cell = str | float | int | None
 
+_BOTH = ("question", "answer")
+
 
 @attrs.frozen(eq=False)
 class PlainLoop:
     """What one writes without a library: one pair at a time, `torch.optim.Adam`, no batch.
 
-    A step is a model call with `labels=` for each of the two modes, whether every token is the
-    argmax from the same logits, backward of the sum of both losses, and Adam with its usual betas.
-    It stops as soon as both texts are exact, with no margin: easier than the solver's rule. Layers
+    A step is a model call with `labels=` for each of the texts, whether every token is the
+    argmax from the same logits, backward of the sum of the losses, and Adam with its usual betas.
+    It stops as soon as all texts are exact, with no margin: easier than the solver's rule. Layers
     that the solver has compiled run as they were, and multiply in the model's dtype.
 
     Attributes:
@@ -42,6 +44,7 @@ class PlainLoop:
         max_steps: most measurements of a pair.
         lr: Adam's learning rate.
         start: where contents start; its steps are not used.
+        texts: what a content generates, the modes' names.
     """
 
     generator: Any
@@ -50,11 +53,20 @@ class PlainLoop:
     max_steps: int
     lr: float
     start: dcm.Optimizer
+    texts: tuple[str, ...] = _BOTH
 
     @classmethod
-    def of_plan(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
+    def of_plan(
+        cls,
+        generator: Any,
+        modes: dcm.Modes,
+        slots: int,
+        max_steps: int,
+        texts: tuple[str, ...] = _BOTH,
+    ) -> PlainLoop:
         """The loop as first planned: a small learning rate, a start at the embeddings' scale."""
-        return cls(generator, modes, slots, max_steps, 0.01, Adam(start_scale=1.0, text_scale=0.0))
+        start = Adam(start_scale=1.0, text_scale=0.0)
+        return cls(generator, modes, slots, max_steps, 0.01, start, texts)
 
     @classmethod
     def tuned(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
@@ -69,24 +81,25 @@ class PlainLoop:
     def _run(self, example: dcm.Example) -> dcm.Outcome:
         generator = self.generator
         space = dcm.Space(self.slots, generator.width, generator.embedding_scale, generator.device)
-        ids = [generator.encode(text) for text in (example.question, example.answer)]
+        ids = [generator.encode(getattr(example, text)) for text in self.texts]
         targets = [torch.tensor(each, device=generator.device) for each in ids]
         keys, texts = [dcm.RowKey(0, example.id, 0)], embedded(generator, [ids])
         content = self.start.start(keys, space, texts)[0].requires_grad_()
-        leads = self.modes.vectors(["question", "answer"])
+        leads = self.modes.vectors(self.texts)
         adam = torch.optim.Adam([content], lr=self.lr)
         exact, step = False, 0
         while step < self.max_steps:
             step += 1
             adam.zero_grad()
-            pairs = zip(leads, targets, strict=True)
-            (one, one_exact), (other, other_exact) = (
-                self._measure(content, lead, target) for lead, target in pairs
-            )
-            exact = bool(one_exact & other_exact)
+            measured = [
+                self._measure(content, lead, target)
+                for lead, target in zip(leads, targets, strict=True)
+            ]
+            losses, same = (torch.stack(each) for each in zip(*measured, strict=True))
+            exact = bool(same.all())
             if exact:
                 break
-            (one + other).backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()  # type: ignore[no-untyped-call]
             adam.step()
         return dcm.Outcome(
             example=example,

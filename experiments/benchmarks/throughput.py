@@ -1,8 +1,9 @@
 """Row-steps a second: dcm's solver and a plain loop over pairs, in the same run.
 
-A row-step is one forward and backward pass of one row: of both its targets, where the objective
-is joint. Every row runs all its steps, so this is speed alone: `time_to_exact.py` counts certified
-pairs. What the solver achieves is compared with two rates measured beside it:
+A row-step is one forward and backward pass of one row: of both its targets, or of its answer alone
+with `--objective single`. Every row runs all its steps, so this is speed alone:
+`time_to_exact.py` counts certified pairs. What the solver achieves is compared with two rates
+measured beside it:
 
     overhead    the share of its time beyond bare model steps: the same contents and strands,
                 scored and differentiated, and nothing else
@@ -43,6 +44,7 @@ from shapes import SHAPES, Shape
 from torch import Tensor
 
 import dcm
+from dcm.products import product
 from dcm.provenance import peak_memory
 from dcm.solver import Stats
 from dcm.solver.item import embedded
@@ -72,6 +74,7 @@ def solver(generator: Any, args: argparse.Namespace) -> Record:
             pairs,
             # More than a model can reach: every row runs all its steps.
             criterion=dcm.find("criterion", "exact")(margin=1e9),
+            objective=dcm.find("objective", args.objective)(),
             optimizer=adam,
             slots=args.slots,
             max_steps=steps,
@@ -106,8 +109,9 @@ def loop(generator: Any, args: argparse.Namespace) -> Record:
     """Rates of the plain loop."""
     modes = dcm.Modes(generator, args.layout)
     (pair,) = islice(random_pairs(args.tokens), 1)
-    PlainLoop.of_plan(generator, modes, args.slots, max_steps=2).run(pair)
-    plain = PlainLoop.of_plan(generator, modes, args.slots, max_steps=args.steps)
+    texts = ("answer",) if args.objective == "single" else ("question", "answer")
+    PlainLoop.of_plan(generator, modes, args.slots, 2, texts).run(pair)
+    plain = PlainLoop.of_plan(generator, modes, args.slots, args.steps, texts)
     began = now(generator.device)
     steps = plain.run(pair).row_steps
     seconds = now(generator.device) - began
@@ -123,16 +127,17 @@ def bare_steps(generator: Any, args: argparse.Namespace, lanes: int) -> float:
     """Row-steps a second of the model alone, all lanes at once, at the solver's starts."""
     pairs = list(islice(random_pairs(args.tokens), lanes))
     modes, adam = dcm.Modes(generator, args.layout), dcm.find("optimizer", "adam")()
-    device = generator.device
+    objective, device = dcm.find("objective", args.objective)(), generator.device
     space = dcm.Space(args.slots, generator.width, generator.embedding_scale, device)
-    targets = [[generator.encode(text) for text in (pair.question, pair.answer)] for pair in pairs]
+    rows = [objective.targets(pair) for pair in pairs]
+    ids = [[generator.encode(target.text) for target in row] for row in rows]
     keys = [dcm.RowKey(0, pair.id, 0) for pair in pairs]
-    content = adam.start(keys, space, embedded(generator, targets)).requires_grad_()
+    content = adam.start(keys, space, embedded(generator, ids)).requires_grad_()
     strands = dcm.Strands(
-        row=torch.arange(lanes, device=device).repeat_interleave(2),
-        lead=modes.vectors(["question", "answer"] * lanes),
-        ids=[ids for pair in targets for ids in pair],
-        weight=torch.ones(2 * lanes, device=device),
+        row=torch.arange(lanes, device=device).repeat_interleave(targets(args)),
+        lead=modes.vectors([target.mode for row in rows for target in row]),
+        ids=[each for row in ids for each in row],
+        weight=torch.ones(lanes * targets(args), device=device),
         rows=lanes,
         layout=args.layout,
         temperature=adam.temperature(args.slots),
@@ -148,14 +153,19 @@ def bare_steps(generator: Any, args: argparse.Namespace, lanes: int) -> float:
     return float(lanes * args.steps / (now(device) - began))
 
 
+def targets(args: argparse.Namespace) -> int:
+    """How many targets a row has."""
+    return 1 if args.objective == "single" else 2
+
+
 def positions(args: argparse.Namespace) -> int:
-    """Positions that a row's two strands need.
+    """Positions that a row's strands need.
 
     With `prefix` each is [mode, K slots, all tokens but the last]; with `suffix` the K slots stand
     once, and each strand is [mode, all tokens but the last].
     """
-    slots, tokens = args.slots, args.tokens
-    return int(slots + 2 * tokens if args.layout == "suffix" else 2 * (slots + tokens))
+    contents = 1 if args.layout == "suffix" else targets(args)
+    return int(contents * args.slots + targets(args) * args.tokens)
 
 
 def body(model: Any) -> list[tuple[str, Tensor, float]]:
@@ -176,7 +186,7 @@ def flop_per_row_step(model: Any, args: argparse.Namespace) -> float:
     """FLOP that a row-step needs."""
     touched = sum(parameter.numel() * share for _, parameter, share in body(model))
     head = model.get_output_embeddings().weight.numel()
-    return float(4 * (touched * positions(args) + head * 2 * args.tokens))
+    return float(4 * (touched * positions(args) + head * targets(args) * args.tokens))
 
 
 def product_ceiling(model: Any, args: argparse.Namespace, lanes: int) -> float:
@@ -189,7 +199,7 @@ def product_ceiling(model: Any, args: argparse.Namespace, lanes: int) -> float:
             found = shapes.get(tuple(parameter.shape), (parameter, share * positions(args), 0))
             shapes[tuple(parameter.shape)] = (*found[:2], found[2] + 1)
     flop = seconds = 0.0
-    for matrix, lines, times in [*shapes.values(), (head, 2.0 * args.tokens, 1)]:
+    for matrix, lines, times in [*shapes.values(), (head, float(targets(args) * args.tokens), 1)]:
         own = 4 * matrix.numel() * lines * times
         flop += own
         seconds += own / product_rate(matrix, min(_MOST_LINES, max(1, round(lines * lanes))))
@@ -203,8 +213,12 @@ def product_rate(matrix: Tensor, lines: int) -> float:
     back = matrix.new_empty(*batch, lines, other).normal_()
 
     def work() -> None:
-        torch.matmul(ahead, matrix)
-        torch.matmul(back, matrix.mT)
+        if batch:
+            torch.matmul(ahead, matrix)
+            torch.matmul(back, matrix.mT)
+        else:  # as the model's layers do
+            product(ahead, matrix.t())
+            product(back, matrix)
 
     return 4 * lines * matrix.numel() / seconds_of(work, matrix.device)
 
@@ -238,6 +252,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16, help="of a target (default: %(default)s)")
     parser.add_argument("--lanes", type=int, help="default: what the solver finds")
     parser.add_argument("--steps", type=int, default=10, help="(default: %(default)s)")
+    parser.add_argument("--objective", choices=("joint", "single"), default="joint")
     parser.add_argument("--memory-gib", type=float, metavar="N", help="GPU memory to use at most")
     model_options(parser, slots=32)
     args = parser.parse_args()
@@ -289,7 +304,7 @@ def report(result: Record, args: argparse.Namespace) -> str:
     return "\n".join(
         [
             f"{result['model']}, K={args.slots}, {args.tokens} tokens a target, {args.layout},",
-            f"{args.dtype}, {result['hardware']}",
+            f"{args.objective}, {args.dtype}, {result['hardware']}",
             "",
             table(["", "lanes", "row-steps/s", "TFLOP/s"], rows),
             "",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dcm.attention import ready_attention
+from dcm.decoding import decode_greedily
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
 from dcm.lines import Lines
@@ -188,7 +189,7 @@ class CausalLM:
             return StrandScores(nothing, nothing > 0, nothing)
         most = self.context_length - content.shape[1]
         laid = strands.laid_out(most, shares=shares, coarse=self.regions.waits)
-        with self._products.fewer_bits(content.requires_grad and torch.is_grad_enabled()):
+        with self._products.fast(step=content.requires_grad and torch.is_grad_enabled()):
             states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
         count = len(laid.targets)
         copies = -(-_LEAST_LINES // count)
@@ -305,31 +306,11 @@ class CausalLM:
         if isinstance(max_new_tokens, int):
             max_new_tokens = [max_new_tokens] * len(content)
         room = self.context_length - content.shape[1] - 1
-        with self.regions.eager(), ready_attention(self.model.device):
-            prompt = prompts(content, lead, layout)
-            return self._decode(prompt, [min(most, room) for most in max_new_tokens])
-
-    def _decode(self, prompt: Tensor, limits: Sequence[int]) -> list[str]:
-        embedding = self.model.get_input_embeddings()
-        prompt = prompt.to(embedding.weight.dtype)
-        out = self.model(inputs_embeds=prompt, use_cache=True, logits_to_keep=1)
-        chosen = [out.logits[:, -1].argmax(-1)]
-        limit = torch.tensor(limits, device=prompt.device)
-        ended = chosen[0] == self.end
-        while not bool((ended | (limit <= len(chosen))).all()):
-            step = embedding(chosen[-1])[:, None]
-            past = out.past_key_values
-            out = self.model(inputs_embeds=step, past_key_values=past, use_cache=True)
-            chosen.append(out.logits[:, -1].argmax(-1))
-            ended |= chosen[-1] == self.end
-        tokens = torch.stack(chosen, 1).tolist()
-        return [self.text(ids[:most]) for ids, most in zip(tokens, limits, strict=True)]
-
-
-def prompts(content: Tensor, lead: Tensor, layout: Layout) -> Tensor:
-    """[N, K+1, D]: contents [N, K, D] with their mode vectors [N, D] before or behind them."""
-    parts = (lead[:, None], content) if layout == "prefix" else (content, lead[:, None])
-    return torch.cat(parts, dim=1)
+        limits = [min(most, room) for most in max_new_tokens]
+        fast = self._products.fast(step=False)
+        with fast, self.regions.eager(), ready_attention(self.model.device):
+            found = decode_greedily(self.model, self.end, content, lead, limits, layout)
+        return [self.text(ids) for ids in found]
 
 
 class CausalLMGenerator(Generator):

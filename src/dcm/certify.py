@@ -55,14 +55,7 @@ class Certifier:
             for place, outcome in enumerate(outcomes)
             for target in self.objective.targets(outcome.example)
         ]
-        # Long and short targets apart, so that short ones do not wait for the longest.
-        jobs.sort(key=lambda job: len(job.ids))
-        half = len(jobs) // 2
-        decoded = [
-            text
-            for part in (jobs[:half], jobs[half:])
-            for text in in_parts(lambda chosen: self._decode(chosen, saved), part)
-        ]
+        decoded = in_parts(lambda some: self._decode(some, saved), jobs)
         texts: list[dict[str, str]] = [{} for _ in outcomes]
         verbatim = [True] * len(outcomes)
         for job, text in zip(jobs, decoded, strict=True):

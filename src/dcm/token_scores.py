@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dcm.products import product
+
 # Most logits at a time. On a GPU half a gigabyte in float32: fewer make the products with the
 # vocabulary slower (measured with 152,064 tokens: below some 500 positions), more only take memory.
 # On a CPU eight megabytes, which its caches hold from one operation to the next, but never fewer
@@ -78,12 +80,14 @@ class _TokenScores(torch.autograd.Function):
         measure = _measure_compiled() if compiled else _measure
         nll, margin, gradients = [], [], []
         for own, own_ids in zip(states.tensor_split(parts), ids.tensor_split(parts), strict=True):
-            logits = own if weight is None else torch.nn.functional.linear(own, weight, bias)
+            logits = own if weight is None else product(own, weight)
+            if bias is not None:
+                logits = logits + bias
             part_nll, part_margin, gradient = measure(logits, own_ids, temperature, wanted)
             nll.append(part_nll)
             margin.append(part_margin)
             if gradient is not None:
-                gradients.append(gradient if weight is None else gradient @ weight)
+                gradients.append(gradient if weight is None else product(gradient, weight.t()))
         if wanted:
             ctx.save_for_backward(torch.cat(gradients))
         margins = torch.cat(margin)
@@ -112,13 +116,21 @@ def _measure(
     place, dtype = ids.unsqueeze(-1), logits.dtype
     logits = logits.float()
     scores = logits.log_softmax(-1)
-    target = scores.gather(-1, place).squeeze(-1)
-    here = torch.arange(logits.shape[-1], device=logits.device) == place
-    margin = target - scores.masked_fill(here, float("-inf")).amax(-1)
+    target = scores.gather(-1, place)
+    compiling = torch.compiler.is_compiling()
+    # In place, which saves passes over logits, but for a compiler, which makes one pass of all.
+    here = torch.arange(logits.shape[-1], device=logits.device) == place if compiling else place
+    least = float("-inf")
+    others = scores.masked_fill(here, least) if compiling else scores.scatter_(-1, place, least)
+    margin = target.squeeze(-1) - others.amax(-1)
     if not wanted:
-        return -target, margin, None
-    gradient = (logits / temperature).softmax(-1)
-    return -target, margin, (gradient - here.float()).to(dtype)
+        return -target.squeeze(-1), margin, None
+    gradient = (logits if temperature == 1 else logits / temperature).softmax(-1)
+    if compiling:
+        gradient = gradient - here.float()
+    else:
+        gradient.scatter_add_(-1, place, torch.full_like(target, -1.0))
+    return -target.squeeze(-1), margin, gradient.to(dtype)
 
 
 @cache

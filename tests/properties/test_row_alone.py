@@ -13,26 +13,31 @@ from dcm.products import Products
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
 # The ways in which a model is scored: with its head taken apart or by the model itself, strands
-# behind one prompt or each by itself, padded finely or to powers of two, in fewer bits.
+# behind one prompt or each by itself, padded finely or to powers of two, in fewer bits, on several
+# threads.
 WAYS = {
     "as on a CPU": {},
     "as a small model on a GPU": {"coarse": True},
     "as a model that allows no more": {"head": None, "shares_prompts": False},
     "in bfloat16 products": {"compute": "bfloat16"},
+    "on three threads": {"threads": 3},
 }
 
 
 @pytest.fixture(scope="module", params=WAYS)
 def tiny(request):
-    generator = TinyGenerator()
+    generator, before = TinyGenerator(), torch.get_num_threads()
     for name, value in WAYS[request.param].items():
-        if name == "coarse":
+        if name == "threads":
+            torch.set_num_threads(value)
+        elif name == "coarse":
             generator.lm.regions.waits = value
         elif name == "compute":
             object.__setattr__(generator.lm, "_products", Products(generator.lm.model, value))
         else:
             object.__setattr__(generator.lm, name, value)
-    return generator
+    yield generator
+    torch.set_num_threads(before)
 
 
 TEXTS = st.text(alphabet="abcdefgh xyz?0123456789", min_size=1, max_size=30).filter(str.strip)
@@ -87,6 +92,15 @@ def test_full_lanes_change_nothing(tiny, results):
     wide = results(tiny, task, **options(lanes=40, max_steps=4))
     narrow = results(tiny, task, **options(lanes=3, max_steps=4))
     assert wide == narrow
+
+
+def test_the_number_of_threads_changes_nothing(tiny, results, threads):
+    task = [Example(id=f"e{n}", question="q" * (n % 13 + 1), answer=f"a{n}") for n in range(12)]
+    found = []
+    for count in (1, 2, 5):
+        threads(count)
+        found.append(results(tiny, task, **options(lanes=7, max_steps=4)))
+    assert found[0] == found[1] == found[2]
 
 
 def test_rows_that_run_long_change_nothing(results):
