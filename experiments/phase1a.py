@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,39 @@ def experiment(form: dict[str, Any]) -> Experiment:
     return Experiment(**build_parts(form))
 
 
+def start_from_noise(form: dict[str, Any], given: Collection[str]) -> None:
+    """Let an optimiser that would start from the texts start from noise, unless told otherwise.
+
+    Behind a start made of the texts the plan would ask whether they can be kept, not whether they
+    can be found.
+    """
+    key = f"{stepping(form)}.text_scale"
+    if key not in given:
+        # An optimiser without the field starts as it does.
+        with suppress(UsageError):
+            override(form, [(key, "0")])
+
+
+def stepping(form: dict[str, Any]) -> str:
+    """The key of the optimiser that takes the steps."""
+    return "optimizer.inner" if form["optimizer"]["name"] == "restarts" else "optimizer"
+
+
+def ablated(form: dict[str, Any], asked: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """The forms of stage 4 by their change: those asked for, else the plan's that `form` takes."""
+    found = {}
+    for change in asked or [each.replace("optimizer.inner", stepping(form)) for each in ABLATIONS]:
+        changed = deepcopy(form)
+        try:
+            override(changed, [split(change)])
+        except UsageError:
+            if asked:
+                raise
+            continue
+        found[change] = changed
+    return found
+
+
 def plan(asked: argparse.Namespace) -> Plan:
     """What the options ask for."""
     chosen = {kind: getattr(asked, kind) for kind in KINDS}
@@ -125,19 +160,14 @@ def plan(asked: argparse.Namespace) -> Plan:
             {**component("evaluator", "semantic"), "params": judge},
         ]
     settings = [split(each) for each in asked.set]
-    if form["optimizer"]["name"] == "restarts":
-        settings.insert(0, ("optimizer.count", str(asked.attempts)))
-        # The plan starts from noise. Behind a start made of the texts one would ask whether they
-        # can be kept, not whether they can be found.
-        settings.insert(0, ("optimizer.inner.text_scale", "0"))
     if asked.limit is not None:
         settings.append(("dataset.limit", str(asked.limit)))
     override(form, settings)
-    ablations = {}
-    for change in asked.ablate or ABLATIONS:
-        changed = deepcopy(form)
-        override(changed, [split(change)])
-        ablations[change] = changed
+    given = {key for key, _ in settings}
+    if form["optimizer"]["name"] == "restarts" and "optimizer.count" not in given:
+        override(form, [("optimizer.count", str(asked.attempts))])
+    start_from_noise(form, given)
+    ablations = ablated(form, asked.ablate)
     stages = _numbers("--stages", asked.stages)
     return Plan(
         experiment=experiment(form),

@@ -80,6 +80,15 @@ def test_two_that_hold_one_model_score_alike(compute):
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.parametrize("compute", [None, "bfloat16"])
+def test_hooks_on_a_layer_stay(compute):
+    lm = TinyGenerator().lm
+    layer, seen = lm.model.model.layers[0].mlp.up_proj, []
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    attrs.evolve(lm, compute=compute).score(contents().requires_grad_(), strands(TinyGenerator()))
+    assert seen
+
+
 def test_a_model_that_changes_its_dtype_scores_in_it():
     lm, generator = model_in(None)
     lm.model.double()

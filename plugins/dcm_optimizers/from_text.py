@@ -79,8 +79,7 @@ class FromText(Optimizer):
         if alone:
             return start
         scale = text_scale(space.slots) if self.text_scale is None else self.text_scale
-        # Not in one operation, which would round the last elements of a tensor twice alone.
-        return start.add_(dealt(texts, space.slots).mul_(scale))
+        return start + dealt(texts, space.slots) * scale
 
 
 def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:
@@ -99,9 +98,7 @@ def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:
     lengths = torch.tensor(counts, device=tokens.device).flatten()
     # Line by line, so that a row does not depend on how many there are.
     sums = torch.segment_reduce(tokens, "sum", lengths=lengths, axis=0, initial=0)
-    # No root of a tensor: its last elements take another routine on a CPU.
-    roots = [max(1, each) ** -0.5 for own in counts for each in own]
-    evened: Tensor = sums * torch.tensor(roots, device=tokens.device)[:, None]
+    evened: Tensor = sums / lengths.clamp(min=1).sqrt()[:, None]
     return evened.view(len(texts), slots, -1)
 
 

@@ -35,8 +35,9 @@ def _onednn() -> Callable[[Tensor, Tensor], Tensor] | None:
     """oneDNN's product; None where this torch has none."""
 
     def multiply(lines: Tensor, weight: Tensor) -> Tensor:
-        by: Any = torch.ops.mkldnn._linear_pointwise
-        found: Tensor = by(lines.contiguous(), weight, None, "none", [], "")
+        found: Tensor = torch.ops.mkldnn._linear_pointwise.default(
+            lines.contiguous(), weight, None, "none", [], ""
+        )
         return found
 
     # Torch's compiler calls it so, but promises it to nobody: hence the trial.
@@ -58,7 +59,7 @@ class Products:
     as the model does. Norms, attention scores, expert weights that are no `torch.nn.Linear`, and
     the head keep their bits, and in fp8 also layers whose sizes are no multiples of 16.
 
-    Who calls the model himself has it as it was.
+    Called by anyone else, the model is as it was.
 
     Args:
         model: a Hugging Face causal language model; its linear layers are replaced.
@@ -118,15 +119,14 @@ class _Linear(torch.nn.Linear):
     """A linear layer that can also multiply faster.
 
     Args:
-        linear: the layer, whose weights it shares.
+        linear: the layer, whose place it takes.
         compute: in what it does; None for float32.
         switch: says when it does.
     """
 
     def __init__(self, linear: torch.nn.Linear, compute: Compute | None, switch: _Switch) -> None:
-        torch.nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        # All that the layer has, the hooks that somebody may have put on it too.
+        self.__dict__.update(linear.__dict__)
         self.compute, self.switch = compute, switch
         weight = linear.weight.detach()
         self._product: type[_InFloat32 | _InBfloat16 | _InFp8]

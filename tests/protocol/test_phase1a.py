@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from dcm import find
+from dcm.errors import UsageError
 from dcm.protocol import infrastructure
 from dcm.protocol.plan import Plan
 from dcm.protocol.results import read_results
@@ -189,6 +191,46 @@ def test_every_default_is_that_of_the_plan(phase1a):
     assert plan == Plan(plan.experiment)
     assert (plan.experiment.slots, plan.experiment.max_steps) == (32, 500)
     assert plan.experiment.optimizer.count == 5
+
+
+def inner(optimizer: Any) -> Any:
+    return getattr(optimizer, "inner", optimizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "text_scale"),
+    [
+        ([], 0),
+        (["--optimizer", "adam"], 0),
+        (["--set", "optimizer=adam"], 0),
+        (["--optimizer", "muon"], 0),
+        (["--set", "optimizer.inner=muon"], 0),
+        (["--set", "optimizer.inner.text_scale=4"], 4),
+        (["--optimizer", "adam", "--set", "optimizer.text_scale=4"], 4),
+    ],
+)
+def test_it_starts_from_noise_unless_told_otherwise(phase1a, options, text_scale):
+    plan = phase1a.plan(phase1a.options().parse_args(options))
+    assert inner(plan.experiment.optimizer).text_scale == text_scale
+
+
+def test_the_ablations_of_the_plan_are_those_that_the_optimizer_can_take(phase1a):
+    options = ["--optimizer", "adam", "--stages", "4"]
+    plan = phase1a.plan(phase1a.options().parse_args(options))
+    assert "optimizer.start_scale=0" in plan.ablations
+    assert plan.ablations["optimizer.lr=0.01"].optimizer.lr == 0.01
+
+
+def test_an_ablation_asked_for_that_there_is_not_is_refused(phase1a):
+    options = ["--optimizer", "adam", "--ablate", "optimizer.inner.lr=1"]
+    with pytest.raises(UsageError, match=r"optimizer\.inner"):
+        phase1a.plan(phase1a.options().parse_args(options))
+
+
+def test_an_optimizer_without_that_field_is_left_as_it_is(phase1a):
+    options = ["--set", "optimizer.inner=restarts"]
+    plan = phase1a.plan(phase1a.options().parse_args(options))
+    assert plan.experiment.optimizer.inner == find("optimizer", "restarts")()
 
 
 @pytest.mark.parametrize("tier", ["squad", "triviaqa", "arithmetic", "sudoku", "arc"])

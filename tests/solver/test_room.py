@@ -29,10 +29,10 @@ def solved(stats: Stats | None = None, lanes: int | None = None) -> dict[str, to
 def test_a_cpu_takes_as_many_rows_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     plenty, little = Stats(), Stats()
     many = solved(plenty)
-    assert plenty.lanes == 64
+    assert plenty.lanes == 96
     monkeypatch.setattr(room, "_free_on_cpu", lambda: 6 << 20)
     few = solved(little)
-    assert 4 <= little.lanes < 64
+    assert 4 <= little.lanes < 96
     assert many.keys() == few.keys()
     assert all(torch.equal(many[key], few[key]) for key in many)
 

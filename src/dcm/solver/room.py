@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dcm.memory_limit import free_cached_memory
 
-# More rows at once cost memory and gain nothing: a CPU is as fast with 64 rows as with more, and a
+# More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
 # small model on a GPU, whose launches take the time, is no faster with 2,000 (measured).
-_CPU_MOST, _GPU_MOST = 64, 1024
+_CPU_MOST, _GPU_MOST = 96, 1024
 _CPU_FIRST, _GPU_FIRST = 4, 16
 
 # Shares of the free memory that rows may take. What a CPU's steps need beside what autograd keeps
