@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -46,6 +47,27 @@ def test_listing_what_is_installed_loads_nothing_slow() -> None:
 def test_a_data_set_is_read_without_a_model_library() -> None:
     use = "assert len(list(dcm.find('dataset', 'samples')(limit=2))) == 2"
     assert loaded_by("import dcm", use) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OMP_WAIT_POLICY", "ACTIVE"),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7"),
+        ("LRU_CACHE_CAPACITY", "7"),
+    ],
+)
+def test_a_variable_that_is_set_stays_as_it_is(name: str, value: str) -> None:
+    code = f"import os, dcm; print(os.environ[{name!r}])"
+    unset = {key: each for key, each in os.environ.items() if key != name}
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        ).stdout.strip()
+        for env in (unset, unset | {name: value})
+    ]
+    assert seen[0] not in ("", value)
+    assert seen[1] == value
 
 
 @pytest.mark.parametrize("name", dcm.__all__)

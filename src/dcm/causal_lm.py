@@ -21,6 +21,7 @@ from dcm.attention import ready_attention
 from dcm.decoding import decode_greedily
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
+from dcm.last_layer import LastLayer
 from dcm.lines import Lines
 from dcm.products import Compute as Compute  # noqa: PLC0414 - for plugins
 from dcm.products import Products
@@ -221,7 +222,10 @@ class CausalLM:
         options = {key: value for key, value in given.items() if value is not None}
         if self.head is not None:
             base = partial(self.model.base_model, use_cache=False, **options)
-            states: Tensor = self.regions.run(base, sequence).last_hidden_state
+            # A hook would have a compiled last layer compiled apart from the others.
+            few = len(sequence) * (length - slots) < _LEAST_LINES
+            with self.last_layer.spared(0 if few or self.regions.active else slots):
+                states: Tensor = self.regions.run(base, sequence).last_hidden_state
             return states.flatten(0, 1).index_select(0, lines.predicting(slots))
         # What predicts a target stands behind the content, or is its last slot.
         behind = length - slots
@@ -291,6 +295,11 @@ class CausalLM:
     def regions(self) -> Regions:
         """The model's layers, compiled where that pays."""
         return Regions(self.model, self.compiled)
+
+    @cached_property
+    def last_layer(self) -> LastLayer:
+        """The model's last layer, which need not do all its work for the slots."""
+        return LastLayer(self.model)
 
     @torch.no_grad()
     def decode(
