@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from dcm import graphs
 
 # The same examples each time in CI. Drawing an example is slow where a model is loaded first.
 settings.register_profile(
@@ -48,6 +51,52 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def recordings() -> Iterator[type[PlainRecording]]:
+    """CUDA graphs without CUDA, see `PlainRecording`."""
+    PlainRecording.made, PlainRecording.fails, PlainRecording.taken = 0, False, 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "Recording", PlainRecording)
+        patch.setattr(graphs, "_forward_and_backward", lambda *_: None)
+        patch.setattr(graphs, "_mend", lambda _: None)
+        patch.setattr(graphs.Graphs, "_stream", None)
+        card = SimpleNamespace(total_memory=1000)
+        patch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+        yield PlainRecording
+
+
+class PlainRecording(graphs.Recording):
+    """Computes anew what a CUDA graph would replay, in memory that the next pass overwrites."""
+
+    made = 0
+    fails = False
+    taken = 1
+
+    def __init__(self, function, first, others, stream):
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        type(self).made += 1
+        self._first = first.detach().clone()
+        self._others = [each if each is None else each.clone() for each in others]
+        self._found = function(first, *others).detach().clone()
+        self._slope, self._gradient = torch.empty_like(self._found), torch.empty_like(first)
+        self._pass = None
+
+        def forward():
+            with torch.enable_grad():
+                self._leaf = self._first.clone().requires_grad_()
+                self._alive = function(self._leaf, *self._others)
+            self._found.copy_(self._alive.detach())
+
+        def backward():
+            (gradient,) = torch.autograd.grad(
+                self._alive, self._leaf, self._slope, retain_graph=True
+            )
+            self._gradient.copy_(gradient)
+
+        self._forward, self._backward = (SimpleNamespace(replay=f) for f in (forward, backward))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 
 from dcm import Baselines, Example, Modes, RowKey, Strands, find, solve
 from dcm.baselines import by_mode
-from dcm.causal_lm import generator_loss
+from dcm.generator_loss import generator_loss
 from dcm.solver import Item
 from dcm.testing.doubles import TinyGenerator
 

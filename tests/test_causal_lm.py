@@ -11,8 +11,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Modes, Strands, bucket
-from dcm.causal_lm import CausalLM, generator_loss
+from dcm.causal_lm import CausalLM
 from dcm.decoding import prompts
+from dcm.generator_loss import generator_loss
 from dcm.testing.doubles import TinyGenerator, byte_tokenizer
 
 COMMON = {

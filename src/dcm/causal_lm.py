@@ -21,6 +21,7 @@ from dcm.attention import ready_attention
 from dcm.decoding import decode_greedily
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
+from dcm.graphs import Graphs
 from dcm.last_layer import LastLayer
 from dcm.lines import Lines
 from dcm.products import Compute as Compute  # noqa: PLC0414 - for plugins
@@ -34,26 +35,6 @@ from dcm.token_scores import token_scores
 _LEAST_LINES = 16
 
 _NO_LIMIT = 1 << 30
-
-
-def generator_loss(model: Any, target_tokens: Tensor, prompt_embeds: Tensor) -> Tensor:
-    """The loss of one target behind continuous vectors, as plainly as it can be computed.
-
-    The reference for everything faster: one sequence [prompt, target], no batch, no padding.
-
-    Args:
-        model: a Hugging Face causal language model.
-        target_tokens: [T] int64, closed by the end-of-text token.
-        prompt_embeds: [K+1, D], the mode vector and the content.
-
-    Returns:
-        [] float32, nats: the mean over the T tokens of -log p(token | prompt, tokens before),
-        differentiable in `prompt_embeds`.
-    """
-    target_embeds = model.get_input_embeddings()(target_tokens).detach()
-    sequence = torch.cat([prompt_embeds.to(target_embeds.dtype), target_embeds])[None, :-1]
-    logits = model(inputs_embeds=sequence, use_cache=False).logits[0, len(prompt_embeds) - 1 :]
-    return torch.nn.functional.cross_entropy(logits.float(), target_tokens)
 
 
 @attrs.frozen(eq=False)
@@ -199,12 +180,12 @@ class CausalLM:
         tokens = self.regions.attempt(
             partial(measure, compiled=True), measure, step=predicting.requires_grad
         )
-        # Each strand's own tokens are reduced by themselves, in their order.
-        nll = torch.segment_reduce(tokens.nll[:count], "sum", lengths=laid.lengths)
-        margin = torch.segment_reduce(tokens.margin[:count], "min", lengths=laid.lengths)
-        margin = margin.index_select(0, laid.place)
-        nll = (nll / laid.lengths).index_select(0, laid.place)
-        return StrandScores(nll, margin > 0, margin)
+        # Each strand's own tokens are reduced by themselves, in their order. Whether the lengths
+        # are right it could only tell by waiting for a GPU.
+        reduce = partial(torch.segment_reduce, lengths=laid.lengths, unsafe=True)
+        nll = reduce(tokens.nll[:count], "sum") / laid.lengths
+        margin = reduce(tokens.margin[:count], "min").index_select(0, laid.place)
+        return StrandScores(nll.index_select(0, laid.place), margin > 0, margin)
 
     def _predicting(self, content: Tensor, lead: Tensor, lines: Lines) -> Tensor:
         """What predicts each target token: [M, D] hidden states or, without `head`, [M, V]
@@ -218,21 +199,32 @@ class CausalLM:
             sequence = sequence.repeat(copies, 1, 1)
             mask = None if mask is None else mask.repeat(copies, 1, 1, 1)
             positions = None if positions is None else positions.repeat(copies, 1)
-        given = {"attention_mask": mask, "position_ids": positions}
-        options = {key: value for key, value in given.items() if value is not None}
-        if self.head is not None:
-            base = partial(self.model.base_model, use_cache=False, **options)
-            # A hook would have a compiled last layer compiled apart from the others.
-            few = len(sequence) * (length - slots) < _LEAST_LINES
-            with self.last_layer.spared(0 if few or self.regions.active else slots):
-                states: Tensor = self.regions.run(base, sequence).last_hidden_state
-            return states.flatten(0, 1).index_select(0, lines.predicting(slots))
         # What predicts a target stands behind the content, or is its last slot.
         behind = length - slots
-        model = partial(self.model, use_cache=False, logits_to_keep=behind, **options)
+        found = self.graphs.run(partial(self._run, behind), behind, sequence, mask, positions)
+        place = lines.place if self.head is None else lines.predicting(slots)
+        return found.flatten(0, 1).index_select(0, place)
+
+    def _run(
+        self, behind: int, sequence: Tensor, mask: Tensor | None, positions: Tensor | None
+    ) -> Tensor:
+        """The last hidden states of all positions or, without `head`, the logits of the last
+        `behind`."""
+        given = {"attention_mask": mask, "position_ids": positions}
+        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        options["use_cache"] = False
+        if self.head is not None:
+            base = partial(self.model.base_model, **options)
+            # A hook would have a compiled last layer compiled apart from the others.
+            few = len(sequence) * behind < _LEAST_LINES
+            spared = 0 if few or self.regions.active else sequence.shape[1] - behind
+            with self.last_layer.spared(spared):
+                states: Tensor = self.regions.run(base, sequence).last_hidden_state
+            return states
+        model = partial(self.model, logits_to_keep=behind, **options)
+        logits: Tensor = self.regions.run(model, sequence).logits
         # A model that does not know `logits_to_keep` gives them for all positions.
-        logits: Tensor = self.regions.run(model, sequence).logits[:, -behind:]
-        return logits.flatten(0, 1).index_select(0, lines.place)
+        return logits[:, -behind:]
 
     @cached_property
     @torch.no_grad()
@@ -295,6 +287,12 @@ class CausalLM:
     def regions(self) -> Regions:
         """The model's layers, compiled where that pays."""
         return Regions(self.model, self.compiled)
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        """The model's steps, launched at once where launching takes the time."""
+        active = self.regions.waits and not self.regions.active
+        return Graphs(self.model.device, active=active)
 
     @cached_property
     def last_layer(self) -> LastLayer:

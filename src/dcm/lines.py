@@ -44,7 +44,8 @@ class Lines(NamedTuple):
         leads: [L] int64, where mode vectors stand in the flattened [n * F] positions.
         lead_strand: [L] int64, whose mode vector each of them is.
         segment: [n, F] int64, 0 for the prompt, then which of the line's strands a position
-            belongs to, -1 for padding; None where every line holds a single strand.
+            belongs to, -1 for padding; None where attention is causal, since every line holds a
+            single strand.
         offset: [n, F] int64, places from the strand's first position; None likewise.
         line: [M] int64, the line of each target token.
         place: [M] int64, the fed position, in the flattened [n * F], that predicts the token.
@@ -127,8 +128,9 @@ def lay_out(strands: Strands, most: int, *, shares: bool, coarse: bool) -> LaidO
         strands: what is scored.
         most: most fed positions that a line may have, K less than the model's context.
         shares: whether strands may stand behind one prompt.
-        coarse: pad to powers of two, for fewer groups. More is computed, which costs nothing
-            where a GPU waits for its next kernel most of the time.
+        coarse: for fewer groups pad to powers of two, and let lines of a single strand stand
+            among those of several. More is computed, which costs nothing where a GPU waits for
+            its next kernel most of the time.
     """
     prefix = strands.layout == "prefix"
     chosen: dict[tuple[int, bool], list[list[int]]] = {}
@@ -137,9 +139,10 @@ def lay_out(strands: Strands, most: int, *, shares: bool, coarse: bool) -> LaidO
         length = sum(len(strands.ids[j]) for j in line) - (len(line) - 1 if prefix else 0)
         # The padding must not reach beyond the positions that the model has.
         padded = max(16, 1 << (length - 1).bit_length()) if coarse else bucket(length)
-        key = (min(padded, max(most, length)), len(line) > 1)
+        masked = len(line) > 1 or (coarse and shares)
+        key = (min(padded, max(most, length)), masked)
         chosen.setdefault(key, []).append(line)
-    groups = tuple(_lines(strands, width, chosen[width, many]) for width, many in sorted(chosen))
+    groups = tuple(_lines(strands, *key, chosen[key]) for key in sorted(chosen))
     return LaidOut(
         groups,
         torch.cat([lines.targets for lines in groups]),
@@ -164,7 +167,7 @@ def _share(strands: Strands, most: int) -> list[list[int]]:
     return [line for behind in lines.values() for line in behind if line]
 
 
-def _lines(strands: Strands, width: int, chosen: Sequence[Sequence[int]]) -> Lines:
+def _lines(strands: Strands, width: int, masked: bool, chosen: Sequence[Sequence[int]]) -> Lines:
     """The lines of the strands that `chosen` says, all padded to `width`."""
     prefix = strands.layout == "prefix"
     fed: list[list[int]] = []
@@ -205,7 +208,6 @@ def _lines(strands: Strands, width: int, chosen: Sequence[Sequence[int]]) -> Lin
         segment.append(segments + [-1] * padding)
         offset.append(offsets + [0] * padding)
     device = strands.row.device
-    many = any(len(line) > 1 for line in chosen)
 
     def tensor(values: Sequence[object]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device)
@@ -216,8 +218,8 @@ def _lines(strands: Strands, width: int, chosen: Sequence[Sequence[int]]) -> Lin
         fed=tensor(fed),
         leads=tensor(leads),
         lead_strand=tensor(lead_strand),
-        segment=tensor(segment) if many else None,
-        offset=tensor(offset) if many else None,
+        segment=tensor(segment) if masked else None,
+        offset=tensor(offset) if masked else None,
         line=tensor(line_of),
         place=tensor(place),
         targets=tensor(targets),

@@ -13,8 +13,8 @@ from dcm.products import Products
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
 # The ways in which a model is scored: with its head taken apart or by the model itself, strands
-# behind one prompt or each by itself, padded finely or to powers of two, in fewer bits, on several
-# threads.
+# behind one prompt or each by itself, padded finely or to powers of two and recorded, in fewer
+# bits, on several threads.
 WAYS = {
     "as on a CPU": {},
     "as a small model on a GPU": {"coarse": True},
@@ -25,8 +25,8 @@ WAYS = {
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def tiny(request):
-    generator, before = TinyGenerator(), torch.get_num_threads()
+def tiny(request, recordings):
+    generator, before, recordings.made = TinyGenerator(), torch.get_num_threads(), 0
     for name, value in WAYS[request.param].items():
         if name == "threads":
             torch.set_num_threads(value)
@@ -38,6 +38,7 @@ def tiny(request):
             object.__setattr__(generator.lm, name, value)
     yield generator
     torch.set_num_threads(before)
+    assert bool(recordings.made) == generator.lm.regions.waits
 
 
 TEXTS = st.text(alphabet="abcdefgh xyz?0123456789", min_size=1, max_size=30).filter(str.strip)

@@ -13,9 +13,10 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from dcm.causal_lm import CausalLMGenerator, generator_loss
+from dcm.causal_lm import CausalLMGenerator
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
+from dcm.generator_loss import generator_loss
 from dcm.strands import Layout, Strands
 from dcm.testing.contracts.component import FEW, ComponentContract
 from dcm.testing.strategies import texts
