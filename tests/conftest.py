@@ -78,6 +78,7 @@ class PlainRecording(graphs.Recording):
         if self.fails:
             raise RuntimeError("operation not permitted when stream is capturing")
         type(self).made += 1
+        self.taken = type(self).taken
         self._first = first.detach().clone()
         self._others = [each if each is None else each.clone() for each in others]
         self._found = function(first, *others).detach().clone()

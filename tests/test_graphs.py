@@ -129,6 +129,15 @@ def test_recordings_take_a_tenth_of_the_memory_and_the_latest_used_stay(graphs, 
     assert recordings.made == 4  # was dropped, and came again
 
 
+def test_a_recording_that_is_too_large_is_made_once_and_costs_no_other(graphs, recordings):
+    for taken, lines in ((40, 1), (200, 4), (40, 1)):
+        recordings.taken = taken
+        for seed in range(10):
+            given = drawn(lines, seed)
+            assert same(result(lambda *g: ran(graphs, *g), *given), result(function, *given))
+    assert recordings.made == 2
+
+
 def test_nothing_is_recorded_without_a_gradient_for_many_lines_or_where_it_is_off(recordings):
     recordings.made = 0
     for _ in range(6):

@@ -97,8 +97,10 @@ class Graphs:
             self._recorded.clear()
             free_cached_memory()
             _mend(self._stream)
-        total = torch.cuda.get_device_properties(self._device).total_memory
-        while sum(each.taken for each in self._recorded.values()) > _SHARE * total:
+        most = _SHARE * torch.cuda.get_device_properties(self._device).total_memory
+        if shape in self._recorded and self._recorded[shape].taken > most:
+            del self._recorded[shape]  # and its uses go on, so that it is not tried again
+        while sum(each.taken for each in self._recorded.values()) > most:
             oldest = next(iter(self._recorded))
             del self._recorded[oldest], self._uses[oldest]
 
