@@ -30,8 +30,8 @@ from dcm.cli.overrides import TRACKER, build_parts, check, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.reporting import reporting
 from dcm.errors import UsageError
-from dcm.experiment import Experiment
 from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report, write_report
+from dcm.running.experiment import Experiment
 
 TIERS = ("squad", "triviaqa", "arithmetic", "sudoku", "arc")
 KINDS = ("generator", "dataset", "objective", "optimizer", "criterion")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dcm import Experiment, Generator, TaskDataset, find
-from dcm.run_directory import EXPERIMENT, RESULTS, SUMMARY
+from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY
 
 COLUMNS = (
     "data set",

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcm import graphs
+from dcm.causal_lm import graphs
 
 # The same examples each time in CI. Drawing an example is slow where a model is loaded first.
 settings.register_profile(

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 import dcm
-from dcm.certify import Certifier
-from dcm.provenance import device_name
-from dcm.run_directory import RunDirectory
+from dcm.running.certify import Certifier
+from dcm.running.provenance import device_name
+from dcm.running.run_directory import RunDirectory
 from dcm.solver.item import embedded
 from dcm_optimizers.adam import Adam, learning_rate
 

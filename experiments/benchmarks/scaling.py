@@ -36,7 +36,7 @@ from common import (
 )
 
 import dcm
-from dcm.provenance import peak_memory
+from dcm.running.provenance import peak_memory
 
 
 def problems(count: int, seed: int = 0) -> Any:

@@ -6,7 +6,7 @@ import attrs
 import torch
 
 from dcm.causal_lm import CausalLM, CausalLMGenerator
-from dcm.products import Compute
+from dcm.causal_lm.products import Compute
 from dcm.testing.doubles import byte_tokenizer
 
 SHAPES: dict[str, tuple[str, dict[str, int]]] = {
@@ -80,7 +80,7 @@ class Shape(CausalLMGenerator):
         shape: a key of `SHAPES`.
         dtype_name: what it computes in.
         device_name: where.
-        compute: what its linear layers multiply in during steps, see `dcm.products`.
+        compute: what its linear layers multiply in during steps, see `dcm.causal_lm.products`.
     """
 
     shape: str

@@ -44,8 +44,8 @@ from shapes import SHAPES, Shape
 from torch import Tensor
 
 import dcm
-from dcm.products import product
-from dcm.provenance import peak_memory
+from dcm.causal_lm.products import product
+from dcm.running.provenance import peak_memory
 from dcm.solver import Stats
 from dcm.solver.item import embedded
 

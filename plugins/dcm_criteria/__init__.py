@@ -29,6 +29,6 @@ def dcm_criteria() -> Iterable[Component]:
             "dcm_criteria.patience:Patience",
             "another criterion, held for a while",
         ),
-        Component("any-of", "dcm.composition:AnyOf", "one of several criteria"),
-        Component("all-of", "dcm.composition:AllOf", "all of several criteria at once"),
+        Component("any-of", "dcm.criterion:AnyOf", "one of several criteria"),
+        Component("all-of", "dcm.criterion:AllOf", "all of several criteria at once"),
     ]

@@ -22,7 +22,7 @@ class Nano(CausalLMGenerator):
         dtype: what the model computes in: float32, bfloat16 or float64.
         device: a torch device; "auto" takes a GPU if there is one.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
-            see `dcm.products`; None for `dtype`.
+            see `dcm.causal_lm.products`; None for `dtype`.
     """
 
     dtype_name: str = attrs.field(

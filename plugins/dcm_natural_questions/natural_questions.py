@@ -10,12 +10,13 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, normalised_match, token_f1
-from dcm.dpr_layout import DprRecord, dpr_lines
 from dcm.reading import (
     Collected,
+    DprRecord,
     HubDataset,
     Placed,
     Unusable,
+    dpr_lines,
     field,
     head,
     identifier,

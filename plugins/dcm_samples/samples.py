@@ -6,8 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from dcm.reading import Collected, StoredDataset, collect
-from dcm.squad_layout import SquadFile, squad_example
+from dcm.reading import Collected, SquadFile, StoredDataset, collect, squad_example
 
 FILE = Path(__file__).with_name("samples.json")
 

@@ -9,8 +9,18 @@ from typing import NamedTuple
 import attrs
 
 from dcm import DatasetError, Example
-from dcm.reading import Collected, OnError, Placed, StoredDataset, Unusable, collect, path_text
-from dcm.squad_layout import SquadFile, SquadRecord, squad_example
+from dcm.reading import (
+    Collected,
+    OnError,
+    Placed,
+    SquadFile,
+    SquadRecord,
+    StoredDataset,
+    Unusable,
+    collect,
+    path_text,
+    squad_example,
+)
 
 
 @attrs.frozen

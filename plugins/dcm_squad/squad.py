@@ -7,8 +7,7 @@ from typing import Any
 import attrs
 
 from dcm import Example
-from dcm.reading import Collected, HubDataset, field
-from dcm.squad_layout import SquadFile, SquadRecord, squad_example
+from dcm.reading import Collected, HubDataset, SquadFile, SquadRecord, field, squad_example
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ class Transformers(CausalLMGenerator):
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
             seconds once; None does so on a GPU, for models of 50 million parameters and more.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
-            see `dcm.products`; None for `dtype`.
+            see `dcm.causal_lm.products`; None for `dtype`.
     """
 
     model: str

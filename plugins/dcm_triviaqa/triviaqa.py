@@ -11,13 +11,14 @@ from typing import Any
 import attrs
 
 from dcm import Example
-from dcm.dpr_layout import DprRecord, dpr_lines
 from dcm.reading import (
     Collected,
+    DprRecord,
     HubDataset,
     JsonItems,
     Placed,
     Unusable,
+    dpr_lines,
     field,
     head,
     identifier,

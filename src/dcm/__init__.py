@@ -12,9 +12,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcm.baselines import Baselines as Baselines
-    from dcm.composition import AllOf as AllOf
-    from dcm.composition import AnyOf as AnyOf
+    from dcm.causal_lm.lines import bucket as bucket
+    from dcm.criterion import AllOf as AllOf
+    from dcm.criterion import AnyOf as AnyOf
     from dcm.criterion import ConvergenceCriterion as ConvergenceCriterion
     from dcm.criterion import Observation as Observation
     from dcm.dataset import TaskDataset as TaskDataset
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from dcm.evaluator import Evaluation as Evaluation
     from dcm.evaluator import Evaluator as Evaluator
     from dcm.example import Example as Example
-    from dcm.experiment import Experiment as Experiment
     from dcm.generator import Generator as Generator
     from dcm.grading import normalise as normalise
     from dcm.grading import normalised_match as normalised_match
     from dcm.grading import token_f1 as token_f1
     from dcm.hooks import Component as Component
     from dcm.hooks import hookimpl as hookimpl
-    from dcm.lines import bucket as bucket
     from dcm.modes import Modes as Modes
     from dcm.objective import Objective as Objective
     from dcm.optimizer import Optimizer as Optimizer
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from dcm.outcome import Status as Status
     from dcm.plugins import Plugins as Plugins
     from dcm.plugins import find as find
+    from dcm.running.baselines import Baselines as Baselines
+    from dcm.running.experiment import Experiment as Experiment
     from dcm.serial import build as build
     from dcm.serial import describe as describe
     from dcm.solver import solve as solve
@@ -71,9 +71,9 @@ os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 # Where each public name is defined. Importing dcm must stay free of torch, which takes seconds.
 _HOME = {
-    "AllOf": "composition",
-    "AnyOf": "composition",
-    "Baselines": "baselines",
+    "AllOf": "criterion",
+    "AnyOf": "criterion",
+    "Baselines": "running.baselines",
     "Component": "hooks",
     "ConvergenceCriterion": "criterion",
     "DatasetError": "errors",
@@ -81,7 +81,7 @@ _HOME = {
     "Evaluation": "evaluator",
     "Evaluator": "evaluator",
     "Example": "example",
-    "Experiment": "experiment",
+    "Experiment": "running.experiment",
     "Generator": "generator",
     "GeneratorError": "errors",
     "Layout": "strands",
@@ -104,7 +104,7 @@ _HOME = {
     "TrackedRun": "tracking",
     "Tracker": "tracking",
     "UsageError": "errors",
-    "bucket": "lines",
+    "bucket": "causal_lm.lines",
     "build": "serial",
     "describe": "serial",
     "find": "plugins",

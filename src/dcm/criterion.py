@@ -1,8 +1,9 @@
-"""ConvergenceCriterion: when a row is done."""
+"""ConvergenceCriterion: when a row is done, and criteria made of criteria."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -81,11 +82,73 @@ class ConvergenceCriterion(ABC):
         """
 
     def __or__(self, other: ConvergenceCriterion) -> ConvergenceCriterion:
-        from dcm.composition import AnyOf
-
         return AnyOf((self, other))
 
     def __and__(self, other: ConvergenceCriterion) -> ConvergenceCriterion:
-        from dcm.composition import AllOf
-
         return AllOf((self, other))
+
+
+def _criteria(criteria: Iterable[ConvergenceCriterion]) -> tuple[ConvergenceCriterion, ...]:
+    return tuple(criteria)
+
+
+def _some(instance: object, attribute: object, value: tuple[ConvergenceCriterion, ...]) -> None:
+    if not value or not all(isinstance(each, ConvergenceCriterion) for each in value):
+        raise ValueError(f"criteria must be one criterion or more, not {value!r}")
+
+
+@attrs.frozen
+class AnyOf(ConvergenceCriterion):
+    """A row is done as soon as one of the criteria says so.
+
+    Attributes:
+        criteria: one or more.
+    """
+
+    criteria: tuple[ConvergenceCriterion, ...] = attrs.field(converter=_criteria, validator=_some)
+
+    @property
+    def needs_baselines(self) -> bool:
+        return any(each.needs_baselines for each in self.criteria)
+
+    def init(self, rows: int, device: torch.device | None = None) -> State:
+        return tuple(each.init(rows, device) for each in self.criteria)
+
+    def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
+        states, verdicts = _update(self.criteria, state, seen)
+        done = verdicts[0]
+        for verdict in verdicts[1:]:
+            done = done | verdict
+        return states, done
+
+
+@attrs.frozen
+class AllOf(ConvergenceCriterion):
+    """A row is done at a step where all the criteria say so.
+
+    Attributes:
+        criteria: one or more.
+    """
+
+    criteria: tuple[ConvergenceCriterion, ...] = attrs.field(converter=_criteria, validator=_some)
+
+    @property
+    def needs_baselines(self) -> bool:
+        return any(each.needs_baselines for each in self.criteria)
+
+    def init(self, rows: int, device: torch.device | None = None) -> State:
+        return tuple(each.init(rows, device) for each in self.criteria)
+
+    def update(self, state: State, seen: Observation) -> tuple[State, Tensor]:
+        states, verdicts = _update(self.criteria, state, seen)
+        done = verdicts[0]
+        for verdict in verdicts[1:]:
+            done = done & verdict
+        return states, done
+
+
+def _update(
+    criteria: tuple[ConvergenceCriterion, ...], state: State, seen: Observation
+) -> tuple[State, list[Tensor]]:
+    updated = [each.update(own, seen) for each, own in zip(criteria, state, strict=True)]
+    return tuple(new for new, _ in updated), [done for _, done in updated]

@@ -64,7 +64,8 @@ class Optimizer(ABC):
     def temperature(self, slots: int) -> float:
         """The cross-entropy temperature at which it wants its gradients with K = `slots`.
 
-        Below 1 a gradient leaves out tokens that are the argmax already, see `dcm.token_scores`.
+        Below 1 a gradient leaves out tokens that are the argmax already, see
+        `dcm.causal_lm.token_scores`.
         """
         return 1.0
 

@@ -9,7 +9,6 @@ import attrs
 from torch import Tensor
 
 from dcm.errors import UsageError
-from dcm.lines import LaidOut, lay_out
 
 Layout = Literal["prefix", "suffix"]
 """Where the mode vector stands: `prefix` is [mode, c, target], `suffix` is [c, mode, target]."""
@@ -26,8 +25,8 @@ class Strands:
         weight: [J] float32.
         rows: R.
         layout: where the mode vector stands.
-        temperature: at which the gradient of the losses is taken, see `dcm.token_scores`; the
-            losses themselves are those at 1.
+        temperature: at which the gradient of the losses is taken, see
+            `dcm.causal_lm.token_scores`; the losses themselves are those at 1.
         modes: J names; strands of one row that have one name have one mode vector, so that a
             `prefix` prompt can be computed once for them. Empty: no two have.
 
@@ -43,7 +42,6 @@ class Strands:
     layout: Layout = "prefix"
     temperature: float = 1.0
     modes: Sequence[str] = ()
-    _laid_out: dict[tuple[int, bool, bool], LaidOut] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         counts = {len(self.row), len(self.lead), len(self.ids), len(self.modes) or len(self.ids)}
@@ -54,13 +52,6 @@ class Strands:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def laid_out(self, most: int, *, shares: bool, coarse: bool = False) -> LaidOut:
-        """The sequences in which the strands are scored, see `dcm.lines.lay_out`; made once."""
-        key = most, shares, coarse
-        if key not in self._laid_out:
-            self._laid_out[key] = lay_out(self, most, shares=shares, coarse=coarse)
-        return self._laid_out[key]
 
 
 class StrandScores(NamedTuple):

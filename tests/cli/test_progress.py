@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dcm.cli.figures import duration, percent, rate, size
 from dcm.cli.progress import ProgressLine
-from dcm.experiment import Progress
+from dcm.running.experiment import Progress
 
 
 def progress(finished: int, **changes: float) -> Progress:

@@ -36,7 +36,7 @@ def test_a_run_leaves_its_folder_and_ends_with_a_table(run) -> None:
         r"task +exact match 100\.0 %, f1 100\.0 %\n",
         r"speed +[\d.,]+ row-steps/s, [\d.]+ % useful\n",
         r"wall time +[\d.]+ s\n",
-        r"ran on +cpu, float32, \d+ lanes, \d+ MiB",
+        r"ran on +cpu, float32, \d+ lanes, [\d.]+ [MG]iB",
         r"run +one\n",
     ):
         assert re.search(figure, re.sub(r" +\n", "\n", done.stdout)), (figure, done.stdout)

@@ -21,7 +21,7 @@ from dcm import (
     find,
     solve,
 )
-from dcm.generator_loss import generator_loss
+from dcm.causal_lm.generator_loss import generator_loss
 from dcm.testing.doubles import ToyTask, save_tiny_model
 
 ARCHITECTURES = ("qwen2", "llama", "gpt_neox", "gpt2")

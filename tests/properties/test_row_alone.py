@@ -9,7 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Baselines, Example, Modes, RowKey, find, solve
-from dcm.products import Products
+from dcm.causal_lm.products import Products
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
 # The ways in which a model is scored: with its head taken apart or by the model itself, strands

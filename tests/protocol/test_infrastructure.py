@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dcm import Baselines, Modes
-from dcm.experiment import Experiment
 from dcm.protocol.baseline_table import BaselineTable
 from dcm.protocol.infrastructure import fingerprint, guessing, infrastructure
+from dcm.running.experiment import Experiment
 from dcm.solver import solve
 from dcm.testing.doubles import QuadraticGenerator, TinyGenerator, ToyTask
 from dcm_objectives.joint import Joint

@@ -11,7 +11,7 @@ import torch
 from dcm import Example, Generator, Modes, StrandScores
 from dcm.protocol.baseline_table import BaselineTable
 from dcm.protocol.transfer import probe
-from dcm.run_directory import RunDirectory
+from dcm.running.run_directory import RunDirectory
 
 
 @attrs.frozen

@@ -7,12 +7,12 @@ import math
 import pytest
 
 from dcm.errors import UsageError
-from dcm.experiment import Experiment
 from dcm.protocol.controls import Sentence, compare, controlled, pair_key
 from dcm.protocol.counting import Counting
 from dcm.protocol.plan import one_attempt, part
 from dcm.protocol.statistics import Estimate
 from dcm.protocol.trials import Difference, Trial, nats_per_slot
+from dcm.running.experiment import Experiment
 from dcm.testing.doubles import TinyGenerator, ToyTask
 from dcm_controls.random_init import RandomInit
 from dcm_controls.random_tokens import RandomTokens

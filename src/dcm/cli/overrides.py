@@ -58,7 +58,7 @@ def split(setting: str) -> tuple[str, str]:
 
 def experiment_fields() -> dict[str, Field]:
     """The fields of an experiment, and the tracker."""
-    from dcm.experiment import Experiment
+    from dcm.running.experiment import Experiment
 
     default: Any = attrs.Factory(default_tracker)
     tracker = Field(TRACKER, "Tracker", (Tracker,), TRACKER, many=False, default=default)

@@ -17,7 +17,7 @@ from rich.text import Text
 from dcm.cli.figures import duration, rate
 
 if TYPE_CHECKING:
-    from dcm.progress import Progress
+    from dcm.running.progress import Progress
 
 PLAIN_SECONDS = 10.0
 _LEAST_BAR = 6

@@ -27,12 +27,12 @@ from dcm.cli.progress import ProgressLine
 from dcm.cli.tables import closing_table
 from dcm.errors import DcmError, UsageError
 from dcm.plugins import installed
-from dcm.run_directory import EXPERIMENT, RunDirectory
+from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.serial import Description, build
 from dcm.tracking import TrackedRun, Tracker
 
 if TYPE_CHECKING:
-    from dcm.experiment import Experiment
+    from dcm.running.experiment import Experiment
 
 
 @attrs.define
@@ -154,7 +154,7 @@ class _Remembering(Tracker):
 
 
 def _built(form: Description) -> Experiment:
-    from dcm.experiment import Experiment
+    from dcm.running.experiment import Experiment
 
     build_parts(form)  # for its errors, which name the key
     return Experiment.build(form)

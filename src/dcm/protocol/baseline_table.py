@@ -10,14 +10,14 @@ from statistics import fmean, stdev
 
 import attrs
 
-from dcm.baselines import Baselines
 from dcm.example import Example
 from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.protocol.statistics import Estimate, bootstrap
+from dcm.running.baselines import Baselines
+from dcm.running.summary import finite
 from dcm.solver import Item
-from dcm.summary import finite
 
 _PART = 64  # examples measured at once
 

@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from dcm.errors import UsageError
-from dcm.experiment import Experiment
 from dcm.plugins import find, installed
 from dcm.protocol.statistics import Estimate
 from dcm.protocol.trials import Trial, mean_step_difference
+from dcm.running.experiment import Experiment
 
 SHUFFLED = "shuffled"
 

@@ -11,7 +11,6 @@ import torch
 
 from dcm.causal_lm import CausalLMGenerator
 from dcm.example import Example
-from dcm.experiment import Experiment
 from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.protocol.baseline_table import BaselineTable
@@ -20,8 +19,9 @@ from dcm.protocol.health import total
 from dcm.protocol.plan import one_attempt
 from dcm.protocol.rule import VACUOUS_ABOVE, FalseConvergence
 from dcm.protocol.statistics import Estimate, bootstrap, rate
+from dcm.running.experiment import Experiment
+from dcm.running.summary import finite
 from dcm.solver import solve
-from dcm.summary import finite
 
 PAIRS = 3
 STEPS = 20

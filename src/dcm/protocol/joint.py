@@ -15,7 +15,7 @@ from dcm.protocol.rule import first_step
 from dcm.protocol.signals import Signal, few_converged, modes_in_conflict, zero_losses
 from dcm.protocol.statistics import Estimate, bootstrap, median, rate
 from dcm.protocol.thresholds import Graded, full_context_ratios, grade_all
-from dcm.summary import finite
+from dcm.running.summary import finite
 
 STOP_BELOW = 0.3
 SUCCESS_ABOVE = 0.5

@@ -9,9 +9,9 @@ import attrs
 
 from dcm.dataset import TaskDataset
 from dcm.errors import UsageError
-from dcm.experiment import Experiment
 from dcm.optimizer import Optimizer
 from dcm.plugins import find
+from dcm.running.experiment import Experiment
 
 STAGES = (0, 1, 2, 3, 4)
 CONTROLS = ("shuffled", "wrong-answer", "random-tokens", "random-init")

@@ -12,10 +12,8 @@ import attrs
 
 from dcm.errors import DatasetError
 from dcm.example import Example
-from dcm.experiment import Experiment
 from dcm.modes import Modes
 from dcm.plugins import find
-from dcm.progress import Progress
 from dcm.protocol.baseline_table import BaselineTable
 from dcm.protocol.controls import SHUFFLED, compare, controlled, pair_key
 from dcm.protocol.counting import Counting
@@ -29,7 +27,9 @@ from dcm.protocol.signals import AFTER, Signal, few_converged
 from dcm.protocol.spot_check import SpotCheck
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
-from dcm.run_directory import EXPERIMENT, RunDirectory, write_json
+from dcm.running.experiment import Experiment
+from dcm.running.progress import Progress
+from dcm.running.run_directory import EXPERIMENT, RunDirectory, write_json
 from dcm.strands import Layout
 
 PROTOCOL = "protocol.json"

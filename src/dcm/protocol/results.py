@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcm.run_directory import CURVES, RunDirectory
+from dcm.running.run_directory import CURVES, RunDirectory
 
 Result = Mapping[str, Any]
 """A line of results.jsonl."""

@@ -18,7 +18,7 @@ from dcm.modes import Modes
 from dcm.protocol.baseline_table import BaselineTable
 from dcm.protocol.results import read_results
 from dcm.protocol.statistics import Estimate, bootstrap, paired_difference, rate
-from dcm.run_directory import RunDirectory
+from dcm.running.run_directory import RunDirectory
 from dcm.strands import Strands
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from itertools import islice
 import attrs
 import torch
 
-from dcm.baselines import Baselines, by_mode
 from dcm.criterion import ConvergenceCriterion
 from dcm.errors import UsageError
 from dcm.example import Example
@@ -22,6 +21,7 @@ from dcm.outcome import Outcome, Status
 from dcm.plugins import find
 from dcm.solver.item import Ended, Item, Row, losses_by_mode
 from dcm.solver.lanes import Lanes, Setup
+from dcm.solver.measured import MeasuresBaselines, by_mode
 from dcm.solver.room import Room
 
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
@@ -68,7 +68,7 @@ def solve(
     seed: int = 0,
     lanes: int | None = None,
     modes: Modes | None = None,
-    baselines: Baselines | None = None,
+    baselines: MeasuresBaselines | None = None,
     verify: Verify | None = None,
     stats: Stats | None = None,
     on_step: Callable[[Stats], None] | None = None,
@@ -134,7 +134,7 @@ class _Run:
         examples: Iterable[Example],
         seed: int,
         lanes: int | None,
-        baselines: Baselines | None,
+        baselines: MeasuresBaselines | None,
         verify: Verify | None,
         stats: Stats,
         on_step: Callable[[Stats], None] | None,

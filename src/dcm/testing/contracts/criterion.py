@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dcm.composition import AllOf, AnyOf
-from dcm.criterion import ConvergenceCriterion, Observation
+from dcm.criterion import AllOf, AnyOf, ConvergenceCriterion, Observation
 from dcm.optimizer import State
 from dcm.plugins import Plugins
 from dcm.serial import build, describe

@@ -14,9 +14,9 @@ from hypothesis import given
 from torch import Tensor
 
 from dcm.causal_lm import CausalLMGenerator
+from dcm.causal_lm.generator_loss import generator_loss
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
-from dcm.generator_loss import generator_loss
 from dcm.strands import Layout, Strands
 from dcm.testing.contracts.component import FEW, ComponentContract
 from dcm.testing.strategies import texts

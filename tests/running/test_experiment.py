@@ -20,7 +20,7 @@ from dcm import (
     UsageError,
     find,
 )
-from dcm.run_directory import RunDirectory
+from dcm.running.run_directory import RunDirectory
 from dcm.testing.doubles import save_tiny_model
 
 COUNT = 8

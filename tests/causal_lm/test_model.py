@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dcm import Modes, Strands, bucket
 from dcm.causal_lm import CausalLM
-from dcm.decoding import prompts
-from dcm.generator_loss import generator_loss
+from dcm.causal_lm.decoding import prompts
+from dcm.causal_lm.generator_loss import generator_loss
 from dcm.testing.doubles import TinyGenerator, byte_tokenizer
 
 COMMON = {

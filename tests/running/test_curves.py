@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dcm import Example, Outcome, Status
-from dcm.curves import curve_rows, quartiles
-from dcm.run_directory import RunDirectory
+from dcm.running.curves import curve_rows, quartiles
+from dcm.running.run_directory import RunDirectory
 
 
 def outcome(id, losses, mode="answer", attempt=1):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dcm import Example, Outcome, Status
-from dcm.summary import finite, result_line, share, summarise
+from dcm.running.summary import finite, result_line, share, summarise
 
 EXAMPLE = Example(id="e", question="q?", answer="a")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcm import Strands, find
-from dcm.graphs import Graphs
+from dcm.causal_lm.graphs import Graphs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import dcm
-from dcm import Layout, token_scores
-from dcm.causal_lm import CausalLM
+from dcm import Layout
+from dcm.causal_lm import CausalLM, token_scores
 from dcm.testing.doubles import TinyGenerator, save_tiny_model
 
 TEXTS = ("what is it?", "a", "why", "because it is", "who", "nobody", "x" * 30, "yes")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from dcm.choosing import Placed
 from dcm.errors import DatasetError, did_you_mean
-from dcm.files import LONGEST, open_text
+from dcm.records.choosing import Placed
+from dcm.records.files import LONGEST, open_text
 
 _CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcm.regions import repeated_layers
+from dcm.causal_lm.regions import repeated_layers
 
 
 class LastLayer:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcm.errors import DatasetError
-from dcm.reading import TextLines, texts
+from dcm.records.reading import TextLines, texts
 
 
 class DprRecord(NamedTuple):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,15 +13,11 @@ from dcm.generator import Generator
 from dcm.memory_limit import in_parts
 from dcm.modes import Modes, mode_words
 from dcm.optimizer import RowKey
+from dcm.solver.item import Item, Measured
 from dcm.strands import Strands
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from dcm.solver.item import Item
-
-Measured = Mapping[str, tuple[tuple[float, ...], ...]]
-"""kind -> target -> one loss a draw, in nats; NaN where the prompt and target do not fit."""
 
 
 @attrs.frozen
@@ -142,17 +137,6 @@ def plain_text(item: Item, target: int) -> str:
     mode = item.targets[target].mode
     text = item.example.question if mode == "answer" else mode_words(mode)
     return f"{text}\n"
-
-
-def by_mode(item: Item, measured: Measured) -> dict[str, dict[str, float]]:
-    """kind -> mode -> nats, the mean over the mode's targets and their draws."""
-    found: dict[str, dict[str, float]] = {}
-    for kind, targets in measured.items():
-        losses: dict[str, list[float]] = {}
-        for target, draws in zip(item.targets, targets, strict=True):
-            losses.setdefault(target.mode, []).append(fmean(draws))
-        found[kind] = {mode: fmean(values) for mode, values in losses.items()}
-    return found
 
 
 def _ids(items: Sequence[Item]) -> list[tuple[int, ...]]:

@@ -8,15 +8,15 @@ import torch
 
 from dcm import Modes, Strands, find, solve
 from dcm.causal_lm import CausalLM
+from dcm.causal_lm.products import product
 from dcm.errors import GeneratorError
-from dcm.products import product
 from dcm.testing.doubles import TinyGenerator, byte_tokenizer
 
 
 @pytest.fixture
 def has_fp8(monkeypatch):
     """A CPU multiplies in fp8 as well, slowly."""
-    monkeypatch.setattr("dcm.products._has_fp8", lambda device: True)
+    monkeypatch.setattr("dcm.causal_lm.products._has_fp8", lambda device: True)
 
 
 def model_in(compute):
@@ -137,8 +137,8 @@ def test_what_needs_no_gradient_is_the_models_own(compute):
 
 
 def test_contents_made_in_bfloat16_are_certified_in_the_models_own_numbers(tmp_path):
-    from dcm.certify import Certifier
-    from dcm.run_directory import RunDirectory
+    from dcm.running.certify import Certifier
+    from dcm.running.run_directory import RunDirectory
 
     nano = find("generator", "nano")
     fast, plain = nano(compute="bfloat16"), nano()

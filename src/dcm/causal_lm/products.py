@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.regions import repeated_layers
 from dcm.errors import GeneratorError
-from dcm.regions import repeated_layers
 
 Compute = Literal["bfloat16", "fp8"]
 """What the linear layers multiply in while contents are optimised."""

@@ -10,10 +10,7 @@ from typing import Any
 
 import attrs
 
-from dcm.baselines import Baselines
-from dcm.certify import Certifier
 from dcm.criterion import ConvergenceCriterion
-from dcm.curves import curve_rows, quartiles
 from dcm.dataset import TaskDataset
 from dcm.errors import UsageError
 from dcm.evaluator import Evaluation, Evaluator
@@ -23,12 +20,15 @@ from dcm.objective import Objective
 from dcm.optimizer import Optimizer
 from dcm.outcome import Outcome
 from dcm.plugins import find
-from dcm.progress import Progress
-from dcm.provenance import device_name, peak_memory, provenance
-from dcm.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
+from dcm.running.baselines import Baselines
+from dcm.running.certify import Certifier
+from dcm.running.curves import curve_rows, quartiles
+from dcm.running.progress import Progress
+from dcm.running.provenance import device_name, peak_memory, provenance
+from dcm.running.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
+from dcm.running.summary import result_line, share, summarise
 from dcm.serial import build, describe, is_description
 from dcm.solver import Item, Stats, solve
-from dcm.summary import result_line, share, summarise
 from dcm.tracking import GuardedTracking, Tracker
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dcm import Example, Modes, Outcome, Status, Target, find, solve
-from dcm.certify import Certifier
-from dcm.run_directory import RunDirectory
+from dcm.running.certify import Certifier
+from dcm.running.run_directory import RunDirectory
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
 

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import attrs
 
-from dcm.choosing import Collected, OnError, Parse, Placed, collect
 from dcm.dataset import TaskDataset
 from dcm.errors import DatasetError
 from dcm.example import Example
-from dcm.files import path_text
+from dcm.records.choosing import Collected, OnError, Parse, Placed, collect
+from dcm.records.files import path_text
 
 
 @attrs.frozen(kw_only=True)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcm.documents import JsonItems
 from dcm.errors import DatasetError
 from dcm.example import Example
-from dcm.reading import Placed, Unusable, field, identifier, question_text, texts
+from dcm.records.choosing import Placed, Unusable
+from dcm.records.documents import JsonItems
+from dcm.records.reading import field, identifier, question_text, texts
 
 
 class SquadRecord(NamedTuple):

@@ -13,7 +13,7 @@ from dcm.memory_limit import in_parts
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.outcome import Outcome
-from dcm.run_directory import RunDirectory
+from dcm.running.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dcm import Baselines, Example, Modes, RowKey, Strands, find, solve
-from dcm.baselines import by_mode
-from dcm.generator_loss import generator_loss
+from dcm.causal_lm.generator_loss import generator_loss
 from dcm.solver import Item
+from dcm.solver.measured import by_mode
 from dcm.testing.doubles import TinyGenerator
 
 EXAMPLES = [

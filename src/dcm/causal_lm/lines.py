@@ -12,13 +12,12 @@ With K = 32 and short texts that is a third fewer positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dcm.strands import Strands
+from dcm.strands import Strands
 
 
 def bucket(length: int) -> int:

@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from dcm.graphs import Graphs
+from dcm.causal_lm.graphs import Graphs
 
 CPU = torch.device("cpu")
 WEIGHT = torch.linspace(-1, 1, 12).view(4, 3)

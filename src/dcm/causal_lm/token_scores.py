@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dcm.products import product
+from dcm.causal_lm.products import product
 
 # Most logits at a time. On a GPU half a gigabyte in float32: fewer make the products with the
 # vocabulary slower (measured with 152,064 tokens: below some 500 positions), more only take memory.

@@ -1,34 +1,28 @@
-"""CausalLM: any Hugging Face causal language model, frozen, behind continuous vectors.
-
-Generator plugins that load such a model derive from `CausalLMGenerator`, which is abstract, and
-say in `load` where the model comes from.
-"""
+"""CausalLM: any Hugging Face causal language model, frozen, behind continuous vectors."""
 
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import torch
 from torch import Tensor
 
-from dcm.attention import ready_attention
-from dcm.decoding import decode_greedily
+from dcm.causal_lm.attention import ready_attention
+from dcm.causal_lm.decoding import decode_greedily
+from dcm.causal_lm.graphs import Graphs
+from dcm.causal_lm.last_layer import LastLayer
+from dcm.causal_lm.lines import LaidOut, Lines, lay_out
+from dcm.causal_lm.products import Compute, Products
+from dcm.causal_lm.regions import Regions
+from dcm.causal_lm.token_scores import token_scores
 from dcm.errors import GeneratorError
-from dcm.generator import Generator
-from dcm.graphs import Graphs
-from dcm.last_layer import LastLayer
-from dcm.lines import Lines
-from dcm.products import Compute as Compute  # noqa: PLC0414 - for plugins
-from dcm.products import Products
-from dcm.regions import Regions
 from dcm.strands import Layout, Strands, StrandScores
-from dcm.token_scores import token_scores
 
 # Below this many lines a float32 matrix product on a CPU takes another kernel, whose last bits
 # differ, so a row would not score alone as it does in a batch (measured with MKL: 11 and fewer).
@@ -44,9 +38,10 @@ class CausalLM:
     Attributes:
         model: a Hugging Face causal language model, in evaluation mode, without gradients.
         tokenizer: its tokenizer.
-        compiled: whether its layers are compiled, see `dcm.regions`; None where that pays.
+        compiled: whether its layers are compiled, see `dcm.causal_lm.regions`; None where that
+            pays.
         compute: what its linear layers multiply in where a gradient is wanted, see
-            `dcm.products`; None for what the model is in.
+            `dcm.causal_lm.products`; None for what the model is in.
     """
 
     model: Any
@@ -54,6 +49,9 @@ class CausalLM:
     compiled: bool | None = None
     compute: Compute | None = None
     _products: Products = attrs.field(init=False)
+    _layouts: WeakKeyDictionary[Strands, dict[tuple[int, bool], LaidOut]] = attrs.field(
+        factory=WeakKeyDictionary, init=False
+    )
 
     @_products.default
     def _(self) -> Products:
@@ -170,7 +168,7 @@ class CausalLM:
             nothing = torch.zeros(0, device=content.device)
             return StrandScores(nothing, nothing > 0, nothing)
         most = self.context_length - content.shape[1]
-        laid = strands.laid_out(most, shares=shares, coarse=self.regions.waits)
+        laid = self._laid_out(strands, most, shares=shares)
         with self._products.fast(step=content.requires_grad and torch.is_grad_enabled()):
             states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
         count = len(laid.targets)
@@ -186,6 +184,13 @@ class CausalLM:
         nll = reduce(tokens.nll[:count], "sum") / laid.lengths
         margin = reduce(tokens.margin[:count], "min").index_select(0, laid.place)
         return StrandScores(nll.index_select(0, laid.place), margin > 0, margin)
+
+    def _laid_out(self, strands: Strands, most: int, *, shares: bool) -> LaidOut:
+        """The sequences in which strands are scored; made once, as the solver keeps its strands."""
+        made = self._layouts.setdefault(strands, {})
+        if (most, shares) not in made:
+            made[most, shares] = lay_out(strands, most, shares=shares, coarse=self.regions.waits)
+        return made[most, shares]
 
     def _predicting(self, content: Tensor, lead: Tensor, lines: Lines) -> Tensor:
         """What predicts each target token: [M, D] hidden states or, without `head`, [M, V]
@@ -318,69 +323,3 @@ class CausalLM:
         with fast, self.regions.eager(), ready_attention(self.model.device):
             found = decode_greedily(self.model, self.end, content, lead, limits, layout)
         return [self.text(ids) for ids in found]
-
-
-class CausalLMGenerator(Generator):
-    """A generator that delegates to a `CausalLM`, loaded at first use."""
-
-    @abstractmethod
-    def load(self) -> CausalLM:
-        """Load the model."""
-
-    @cached_property
-    def lm(self) -> CausalLM:
-        """The loaded model."""
-        return self.load()
-
-    @property
-    def width(self) -> int:
-        return int(self.lm.model.get_input_embeddings().weight.shape[1])
-
-    @property
-    def vocabulary(self) -> int:
-        return int(self.lm.model.get_input_embeddings().weight.shape[0])
-
-    @property
-    def context_length(self) -> int:
-        return self.lm.context_length
-
-    @property
-    def embedding_scale(self) -> float:
-        return self.lm.embedding_scale
-
-    @property
-    def opening(self) -> tuple[int, ...]:
-        begin = self.lm.tokenizer.bos_token_id
-        return () if begin is None else (int(begin),)
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        return self.lm.encode(text)
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self.lm.text(ids)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        return self.lm.embed(ids)
-
-    def score(self, content: Tensor, strands: Strands) -> StrandScores:
-        positions = content.shape[1] + 1 + max(map(len, strands.ids), default=0)
-        if positions > self.context_length:
-            raise GeneratorError(
-                f"prompt and target take {positions} positions",
-                f"The model takes {self.context_length}",
-                "Use fewer slots or a shorter text",
-            )
-        return self.lm.score(content, strands)
-
-    def decode(
-        self,
-        content: Tensor,
-        lead: Tensor,
-        max_new_tokens: int | Sequence[int],
-        layout: Layout = "prefix",
-    ) -> list[str]:
-        positions = content.shape[1] + 2
-        if positions > self.context_length:
-            asked = f"prompt and one token take {positions} positions"
-            raise GeneratorError(asked, f"The model takes {self.context_length}", "Use fewer slots")
-        return self.lm.decode(content, lead, max_new_tokens, layout)

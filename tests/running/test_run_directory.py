@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dcm import RunDirectoryError
-from dcm.run_directory import RunDirectory
+from dcm.running.run_directory import RunDirectory
 
 DESCRIPTION = {"slots": 2, "dataset": {"name": "x"}, "versions": {"torch": "1"}, "git_commit": "a"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dcm.last_layer import LastLayer
+from dcm.causal_lm.last_layer import LastLayer
 from dcm.strands import Strands
 from dcm.testing.doubles import TinyGenerator
 

@@ -1,0 +1,9 @@
+"""A Hugging Face causal language model behind continuous vectors.
+
+Generator plugins that load such a model derive from `CausalLMGenerator`, which is abstract, and
+say in `load` where the model comes from.
+"""
+
+from dcm.causal_lm.generator import CausalLMGenerator as CausalLMGenerator
+from dcm.causal_lm.model import CausalLM as CausalLM
+from dcm.causal_lm.products import Compute as Compute

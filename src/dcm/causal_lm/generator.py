@@ -1,0 +1,80 @@
+"""CausalLMGenerator: a generator that delegates to a `CausalLM`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from dcm.causal_lm.model import CausalLM
+from dcm.errors import GeneratorError
+from dcm.generator import Generator
+from dcm.strands import Layout, Strands, StrandScores
+
+
+class CausalLMGenerator(Generator):
+    """A generator that delegates to a `CausalLM`, loaded at first use."""
+
+    @abstractmethod
+    def load(self) -> CausalLM:
+        """Load the model."""
+
+    @cached_property
+    def lm(self) -> CausalLM:
+        """The loaded model."""
+        return self.load()
+
+    @property
+    def width(self) -> int:
+        return int(self.lm.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.lm.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_length(self) -> int:
+        return self.lm.context_length
+
+    @property
+    def embedding_scale(self) -> float:
+        return self.lm.embedding_scale
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        begin = self.lm.tokenizer.bos_token_id
+        return () if begin is None else (int(begin),)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return self.lm.encode(text)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.lm.text(ids)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.lm.embed(ids)
+
+    def score(self, content: Tensor, strands: Strands) -> StrandScores:
+        positions = content.shape[1] + 1 + max(map(len, strands.ids), default=0)
+        if positions > self.context_length:
+            raise GeneratorError(
+                f"prompt and target take {positions} positions",
+                f"The model takes {self.context_length}",
+                "Use fewer slots or a shorter text",
+            )
+        return self.lm.score(content, strands)
+
+    def decode(
+        self,
+        content: Tensor,
+        lead: Tensor,
+        max_new_tokens: int | Sequence[int],
+        layout: Layout = "prefix",
+    ) -> list[str]:
+        positions = content.shape[1] + 2
+        if positions > self.context_length:
+            asked = f"prompt and one token take {positions} positions"
+            raise GeneratorError(asked, f"The model takes {self.context_length}", "Use fewer slots")
+        return self.lm.decode(content, lead, max_new_tokens, layout)

@@ -1,0 +1,1 @@
+"""Running: an experiment, from a data set to a run directory."""
