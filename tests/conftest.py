@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcm.causal_lm import graphs
+from dcm.causal_lm import recording
 
 # The same examples each time in CI. Drawing an example is slow where a model is loaded first.
 settings.register_profile(
@@ -58,16 +58,16 @@ def recordings() -> Iterator[type[PlainRecording]]:
     """CUDA graphs without CUDA, see `PlainRecording`."""
     PlainRecording.made, PlainRecording.fails, PlainRecording.taken = 0, False, 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "Recording", PlainRecording)
-        patch.setattr(graphs, "_forward_and_backward", lambda *_: None)
-        patch.setattr(graphs, "_mend", lambda _: None)
-        patch.setattr(graphs.Graphs, "_stream", None)
+        patch.setattr(recording, "Recording", PlainRecording)
+        patch.setattr(recording, "_forward_and_backward", lambda *_: None)
+        patch.setattr(recording, "_mend", lambda _: None)
+        patch.setattr(recording.Graphs, "_stream", None)
         card = SimpleNamespace(total_memory=1000)
         patch.setattr(torch.cuda, "get_device_properties", lambda _: card)
         yield PlainRecording
 
 
-class PlainRecording(graphs.Recording):
+class PlainRecording(recording.Recording):
     """Computes anew what a CUDA graph would replay, in memory that the next pass overwrites."""
 
     made = 0

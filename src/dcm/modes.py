@@ -44,7 +44,11 @@ class Modes:
 
     def vectors(self, modes: list[str]) -> Tensor:
         """[len(modes), D] float32 on the generator's device."""
-        return torch.stack([self.vector(mode) for mode in modes])
+        names = list(dict.fromkeys(modes))
+        table = torch.stack([self.vector(mode) for mode in names])
+        places = {mode: place for place, mode in enumerate(names)}
+        chosen = torch.tensor([places[mode] for mode in modes], device=table.device)
+        return table.index_select(0, chosen)
 
     def as_dict(self) -> dict[str, Tensor]:
         """The vectors made so far, mode -> [D]."""

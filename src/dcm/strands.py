@@ -29,6 +29,7 @@ class Strands:
             `dcm.causal_lm.token_scores`; the losses themselves are those at 1.
         modes: J names; strands of one row that have one name have one mode vector, so that a
             `prefix` prompt can be computed once for them. Empty: no two have.
+        owners: J numbers, what `row` holds, where no device need be waited for. Empty: unknown.
 
     Raises:
         UsageError: not one of each for every strand.
@@ -42,12 +43,14 @@ class Strands:
     layout: Layout = "prefix"
     temperature: float = 1.0
     modes: Sequence[str] = ()
+    owners: Sequence[int] = ()
 
     def __attrs_post_init__(self) -> None:
-        counts = {len(self.row), len(self.lead), len(self.ids), len(self.modes) or len(self.ids)}
+        given = (self.row, self.lead, self.ids, self.modes or self.ids, self.owners or self.ids)
+        counts = set(map(len, given))
         if len(counts) > 1:
             there = f"row has {len(self.row)}, lead {len(self.lead)}, ids {len(self.ids)}"
-            there += f", modes {len(self.modes)}"
+            there += f", modes {len(self.modes)}, owners {len(self.owners)}"
             raise UsageError("strands of different numbers", there, "Give one of each a strand")
 
     def __len__(self) -> int:

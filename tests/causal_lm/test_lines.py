@@ -77,7 +77,7 @@ def test_strands_behind_one_prompt_score_as_separate_sequences_do(
         return strands_of(generator, rows, TEXTS, layout, modes)
 
     packed, packed_gradient = scored(generator, content, strands())
-    monkeypatch.setattr(CausalLM, "shares_prompts", False)
+    monkeypatch.setattr(CausalLM, "shares_prompts", lambda *_: False)
     plain, plain_gradient = scored(generator, content, strands())
 
     torch.testing.assert_close(packed.nll, plain.nll, atol=1e-5, rtol=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
 import torch
@@ -18,7 +20,7 @@ from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGene
 WAYS = {
     "as on a CPU": {},
     "as a small model on a GPU": {"coarse": True},
-    "as a model that allows no more": {"head": None, "shares_prompts": False},
+    "as a model that allows no more": {"head": None, "shares": False},
     "in bfloat16 products": {"compute": "bfloat16"},
     "on three threads": {"threads": 3},
 }
@@ -32,6 +34,9 @@ def tiny(request, recordings):
             torch.set_num_threads(value)
         elif name == "coarse":
             generator.lm.regions.waits = value
+        elif name == "shares":
+            tried = itertools.product(["prefix", "suffix"], [64, 128, 256])
+            generator.lm._shares.update(dict.fromkeys(tried, value))
         elif name == "compute":
             object.__setattr__(generator.lm, "_products", Products(generator.lm.model, value))
         else:

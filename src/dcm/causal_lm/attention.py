@@ -1,13 +1,21 @@
-"""Attention kernels that are ready for every shape."""
+"""Attention: kernels that are ready for every shape, and texts packed into one sequence."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _READY = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+_PACKED = "dcm-packed"
+
+# What torch's memory-efficient kernels call a causal mask in which queries end where keys end.
+_CAUSAL_FROM_THE_END = 2
 
 
 def ready_attention(device: torch.device) -> AbstractContextManager[object]:
@@ -17,3 +25,298 @@ def ready_attention(device: torch.device) -> AbstractContextManager[object]:
     made steps of the bundled model in bfloat16 three times as slow on an H100.
     """
     return sdpa_kernel(_READY) if device.type == "cuda" else nullcontext()
+
+
+class PackedAttention:
+    """Lets a Hugging Face model's attention keep texts apart that are packed into one sequence.
+
+    Args:
+        model: called by anyone else, or otherwise, it is as it was.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(_PACKED, _attention)
+        found = [module.config for module in model.modules() if _attends(module)]
+        self._configs = list({id(config): config for config in found}.values())
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Within it the model takes one sequence of packed texts.
+
+        It is to be called with `inputs_embeds` [1, N, D], `position_ids` [1, N] that begin anew
+        with each text, no mask, and `cu_seq_lens_q`, `cu_seq_lens_k` [S + 1] int32, `max_length_q`,
+        `max_length_k`, which transformers hands on to attention. With `packed_keys` [M] int64 the
+        keys and values of the texts are those positions, in this order, so that texts can share
+        some: a text's queries stand at the end of its keys.
+        """
+        before = [config._attn_implementation for config in self._configs]
+        for config in self._configs:
+            config._attn_implementation = _PACKED
+        try:
+            yield
+        finally:
+            for config, name in zip(self._configs, before, strict=True):
+                config._attn_implementation = name
+
+
+def _attends(module: Any) -> bool:
+    return hasattr(getattr(module, "config", None), "_attn_implementation")
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    packed_keys: Tensor | None = None,
+    cu_seq_lens_q: Tensor,
+    cu_seq_lens_k: Tensor,
+    max_length_q: int,
+    max_length_k: int,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """What a model's attention layers call: [1, heads, N, d] each, to [1, N, heads, d]."""
+    if softcap is not None or attention_mask is not None or not getattr(module, "is_causal", True):
+        raise NotImplementedError("packed attention is causal, without a cap and other masks")
+    if query.shape[-1] != value.shape[-1]:
+        raise NotImplementedError("packed attention has keys and values of one width")
+    query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+    if packed_keys is not None:
+        key, value = key.index_select(0, packed_keys), value.index_select(0, packed_keys)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    found, _lse = _packed(
+        query,
+        key,
+        value,
+        cu_seq_lens_q,
+        cu_seq_lens_k,
+        max_length_q,
+        max_length_k,
+        scale,
+        sliding_window or 0,
+        s_aux,
+    )
+    return found[None], None
+
+
+@torch.library.custom_op("dcm::packed_attention", mutates_args=())
+def _packed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    scale: float,
+    window: int,
+    sinks: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Causal attention of S packed texts, each query at the end of its text's keys.
+
+    Args:
+        query: [N, heads, d].
+        key: [M, key heads, d].
+        value: as `key`.
+        starts_q: [S + 1] int32, where each text begins in `query`, and where the last one ends.
+        starts_k: [S + 1] int32, likewise in `key`.
+        longest_q: at least the number of queries of the longest text.
+        longest_k: at least its number of keys.
+        scale: factor of the scores.
+        window: how many keys each query sees at most, itself included; 0 for all.
+        sinks: [heads] scores of a key of its own that each query sees and that has no value.
+
+    Returns:
+        [N, heads, d], and the logarithm of each softmax's denominator, float32, in a layout and to
+        a base of the kernel's own.
+    """
+    if not query.is_cuda:
+        return _plain_forward(query, key, value, starts_q, starts_k, scale, window, sinks)
+    if query.dtype == torch.float32:
+        if sinks is not None or window:
+            raise NotImplementedError("packed attention in float32 has no windows and no sinks")
+        wide_key, wide_value = (_repeated(each, query) for each in (key, value))
+        found, lse, *_ = torch.ops.aten._efficient_attention_forward(
+            query[None], wide_key[None], wide_value[None], None,
+            starts_q, starts_k, longest_q, longest_k, 0.0, _CAUSAL_FROM_THE_END,
+            compute_log_sumexp=True, scale=scale,
+        )  # fmt: skip
+        return found[0], lse
+    from dcm.causal_lm import kernels
+
+    return kernels.forward(query, key, value, starts_q, starts_k, longest_q, scale, window, sinks)
+
+
+@_packed.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    scale: float,
+    window: int,
+    sinks: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    # By its shape: `len` would be a number that holds for this length alone.
+    heads, total = query.shape[1], query.shape[0]
+    if query.is_cuda and query.dtype == torch.float32:
+        shape = (starts_q.shape[0] - 1, heads, (longest_q + 31) // 32 * 32)
+        return query.new_empty(query.shape), query.new_empty(shape, dtype=torch.float32)
+    return query.new_empty(query.shape), query.new_empty((heads, total), dtype=torch.float32)
+
+
+@torch.library.custom_op("dcm::packed_attention_backward", mutates_args=())
+def _packed_backward(
+    slope: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    found: Tensor,
+    lse: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    scale: float,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients in query, key and value.
+
+    A sink needs no kernel of its own: with its share in `found` and `lse` the softmax's shares
+    come out right.
+    """
+    if not query.is_cuda:
+        return _plain_backward(
+            slope, query, key, value, found, lse, starts_q, starts_k, scale, window
+        )
+    if query.dtype == torch.float32:
+        wide_key, wide_value = (_repeated(each, query) for each in (key, value))
+        nothing = torch.zeros((), dtype=torch.int64, device=query.device)  # there is no dropout
+        in_query, in_key, in_value, _ = torch.ops.aten._efficient_attention_backward(
+            slope.contiguous()[None], query[None], wide_key[None], wide_value[None], None,
+            found[None], starts_q, starts_k, longest_q, longest_k, lse, 0.0, nothing, nothing,
+            _CAUSAL_FROM_THE_END, bias_requires_grad=False, scale=scale,
+        )  # fmt: skip
+        return in_query[0], _gathered(in_key[0], key), _gathered(in_value[0], value)
+    from dcm.causal_lm import kernels
+
+    return kernels.backward(
+        slope, query, key, value, found, lse,
+        starts_q, starts_k, longest_q, longest_k, scale, window,
+    )  # fmt: skip
+
+
+@_packed_backward.register_fake
+def _(
+    slope: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    found: Tensor,
+    lse: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    scale: float,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    in_query, in_key, in_value = (each.new_empty(each.shape) for each in (query, key, value))
+    return in_query, in_key, in_value
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, starts_q, starts_k, *ctx.numbers, _sinks = inputs
+    ctx.save_for_backward(query, key, value, *output, starts_q, starts_k)
+
+
+def _differentiate(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = _packed_backward(slope, *ctx.saved_tensors, *ctx.numbers)
+    return *gradients, *[None] * 7
+
+
+_packed.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _repeated(tensor: Tensor, query: Tensor) -> Tensor:
+    """[M, heads, d] of keys or values [M, key heads, d]."""
+    times = query.shape[1] // tensor.shape[1]
+    return tensor if times == 1 else tensor.repeat_interleave(times, 1)
+
+
+def _gathered(gradient: Tensor, tensor: Tensor) -> Tensor:
+    """The gradient in `tensor` [M, key heads, d] from that in `_repeated(tensor, ...)`."""
+    heads = tensor.shape[1]
+    return gradient.view(len(gradient), heads, -1, gradient.shape[2]).sum(2)
+
+
+def _plain_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    scale: float,
+    window: int,
+    sinks: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What the kernels compute, with all scores at once: the reference."""
+    key, value = (_repeated(each, query) for each in (key, value))
+    scores = torch.einsum("qhd,khd->hqk", query, key).float() * scale
+    scores = scores.masked_fill(
+        ~_seen(starts_q, starts_k, len(query), len(key), window), -torch.inf
+    )
+    lse = scores.logsumexp(-1)
+    if sinks is not None:
+        lse = torch.logaddexp(lse, sinks.float()[:, None])
+    shares = (scores - lse[..., None]).exp().to(value.dtype)
+    return torch.einsum("hqk,khd->qhd", shares, value).contiguous(), lse
+
+
+def _plain_backward(
+    slope: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    found: Tensor,
+    lse: Tensor,
+    starts_q: Tensor,
+    starts_k: Tensor,
+    scale: float,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    wide_key, wide_value = (_repeated(each, query) for each in (key, value))
+    scores = torch.einsum("qhd,khd->hqk", query, wide_key).float() * scale
+    seen = _seen(starts_q, starts_k, len(query), len(key), window)
+    shares = (scores.masked_fill(~seen, -torch.inf) - lse[..., None]).exp()
+    in_value = torch.einsum("hqk,qhd->khd", shares.to(slope.dtype), slope)
+    in_shares = torch.einsum("qhd,khd->hqk", slope, wide_value).float()
+    mean = (slope * found).sum(-1).float().t()[..., None]
+    in_scores = (shares * (in_shares - mean) * scale).to(query.dtype)
+    in_query = torch.einsum("hqk,khd->qhd", in_scores, wide_key).contiguous()
+    in_key = torch.einsum("hqk,qhd->khd", in_scores, query)
+    return in_query, _gathered(in_key, key), _gathered(in_value, value)
+
+
+def _seen(starts_q: Tensor, starts_k: Tensor, queries: int, keys: int, window: int) -> Tensor:
+    """[queries, keys] bool: which keys each query sees."""
+    place_q, place_k = (torch.arange(n, device=starts_q.device) for n in (queries, keys))
+    text_q = torch.searchsorted(starts_q[1:].contiguous(), place_q, right=True)
+    text_k = torch.searchsorted(starts_k[1:].contiguous(), place_k, right=True)
+    # How far each is from the end of its text, where queries and keys end together.
+    from_end_q = starts_q.index_select(0, (text_q + 1).clamp(max=len(starts_q) - 1)) - place_q
+    from_end_k = starts_k.index_select(0, (text_k + 1).clamp(max=len(starts_k) - 1)) - place_k
+    behind = from_end_k[None] - from_end_q[:, None]
+    seen = (text_q[:, None] == text_k[None]) & (behind >= 0)
+    return seen & (behind < window) if window else seen

@@ -11,7 +11,7 @@ With K = 32 and short texts that is a third fewer positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -120,26 +120,19 @@ class LaidOut(NamedTuple):
     place: Tensor
 
 
-def lay_out(strands: Strands, most: int, *, shares: bool, coarse: bool) -> LaidOut:
+def lay_out(strands: Strands, most: int, *, shares: Callable[[int], bool]) -> LaidOut:
     """The lines of strands, by padded length, from what each line holds alone.
 
     Args:
         strands: what is scored.
         most: most fed positions that a line may have, K less than the model's context.
-        shares: whether strands may stand behind one prompt.
-        coarse: for fewer groups pad to powers of two, and let lines of a single strand stand
-            among those of several. More is computed, which costs nothing where a GPU waits for
-            its next kernel most of the time.
+        shares: whether strands may stand behind one prompt, in a line of so many fed positions.
     """
-    prefix = strands.layout == "prefix"
     chosen: dict[tuple[int, bool], list[list[int]]] = {}
-    for line in _share(strands, most) if shares else [[j] for j in range(len(strands))]:
-        # A strand's last token is predicted and not fed, its mode vector is.
-        length = sum(len(strands.ids[j]) for j in line) - (len(line) - 1 if prefix else 0)
+    for line in _share(strands, most, shares):
+        length = _fed(strands, line)
         # The padding must not reach beyond the positions that the model has.
-        padded = max(16, 1 << (length - 1).bit_length()) if coarse else bucket(length)
-        masked = len(line) > 1 or (coarse and shares)
-        key = (min(padded, max(most, length)), masked)
+        key = (min(bucket(length), max(most, length)), len(line) > 1)
         chosen.setdefault(key, []).append(line)
     groups = tuple(_lines(strands, *key, chosen[key]) for key in sorted(chosen))
     return LaidOut(
@@ -150,7 +143,14 @@ def lay_out(strands: Strands, most: int, *, shares: bool, coarse: bool) -> LaidO
     )
 
 
-def _share(strands: Strands, most: int) -> list[list[int]]:
+def _fed(strands: Strands, line: Sequence[int]) -> int:
+    """How many positions are fed for strands behind one prompt."""
+    # A strand's last token is predicted and not fed, its mode vector is.
+    tokens = sum(len(strands.ids[j]) for j in line)
+    return tokens - (len(line) - 1 if strands.layout == "prefix" else 0)
+
+
+def _share(strands: Strands, most: int, shares: Callable[[int], bool]) -> list[list[int]]:
     """Strands that share a prompt, as many behind one as the model has positions for."""
     prefix = strands.layout == "prefix"
     lines: dict[object, list[list[int]]] = {}
@@ -163,7 +163,14 @@ def _share(strands: Strands, most: int) -> list[list[int]]:
         if sum(len(strands.ids[i]) for i in behind[-1]) + len(strands.ids[j]) > most:
             behind.append([])
         behind[-1].append(j)
-    return [line for behind in lines.values() for line in behind if line]
+    together = [line for behind in lines.values() for line in behind if line]
+    found = []
+    for line in together:
+        if len(line) == 1 or shares(_fed(strands, line)):
+            found.append(line)
+        else:
+            found.extend([j] for j in line)
+    return found
 
 
 def _lines(strands: Strands, width: int, masked: bool, chosen: Sequence[Sequence[int]]) -> Lines:

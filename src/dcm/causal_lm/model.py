@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -15,20 +13,19 @@ from torch import Tensor
 
 from dcm.causal_lm.attention import ready_attention
 from dcm.causal_lm.decoding import decode_greedily
-from dcm.causal_lm.graphs import Graphs
-from dcm.causal_lm.last_layer import LastLayer
-from dcm.causal_lm.lines import LaidOut, Lines, lay_out
+from dcm.causal_lm.head import Head, linear_head
+from dcm.causal_lm.packed import PackedScoring
+from dcm.causal_lm.padded import PaddedScoring
 from dcm.causal_lm.products import Compute, Products
 from dcm.causal_lm.regions import Regions
-from dcm.causal_lm.token_scores import token_scores
+from dcm.causal_lm.trials import Score, scores_as_alone
 from dcm.errors import GeneratorError
 from dcm.strands import Layout, Strands, StrandScores
 
-# Below this many lines a float32 matrix product on a CPU takes another kernel, whose last bits
-# differ, so a row would not score alone as it does in a batch (measured with MKL: 11 and fewer).
-_LEAST_LINES = 16
-
 _NO_LIMIT = 1 << 30
+
+# The least length at which is tried what may be done with a model.
+_LEAST_TRIAL = 64
 
 
 @attrs.frozen(eq=False)
@@ -42,16 +39,20 @@ class CausalLM:
             pays.
         compute: what its linear layers multiply in where a gradient is wanted, see
             `dcm.causal_lm.products`; None for what the model is in.
+        packed: whether strands are scored packed where the model allows it, see
+            `dcm.causal_lm.packing`; None where that pays: on a GPU.
     """
 
     model: Any
     tokenizer: Any
     compiled: bool | None = None
     compute: Compute | None = None
+    packed: bool | None = None
     _products: Products = attrs.field(init=False)
-    _layouts: WeakKeyDictionary[Strands, dict[tuple[int, bool], LaidOut]] = attrs.field(
-        factory=WeakKeyDictionary, init=False
+    _packs: dict[tuple[Layout, int], Literal["shared", "alone"] | None] = attrs.field(
+        factory=dict, init=False
     )
+    _shares: dict[tuple[Layout, int], bool] = attrs.field(factory=dict, init=False)
 
     @_products.default
     def _(self) -> Products:
@@ -160,133 +161,66 @@ class CausalLM:
 
     def score(self, content: Tensor, strands: Strands) -> StrandScores:
         """Score J strands behind `content` [R, K, D], teacher-forced; see `Generator.score`."""
-        with ready_attention(self.model.device):
-            return self._score(content, strands, shares=self.shares_prompts)
-
-    def _score(self, content: Tensor, strands: Strands, *, shares: bool) -> StrandScores:
         if not len(strands):
             nothing = torch.zeros(0, device=content.device)
             return StrandScores(nothing, nothing > 0, nothing)
-        most = self.context_length - content.shape[1]
-        laid = self._laid_out(strands, most, shares=shares)
-        with self._products.fast(step=content.requires_grad and torch.is_grad_enabled()):
-            states = [self._predicting(content, strands.lead, lines) for lines in laid.groups]
-        count = len(laid.targets)
-        copies = -(-_LEAST_LINES // count)
-        predicting, targets = torch.cat(states * copies), laid.targets.repeat(copies)
-        measure = partial(token_scores, predicting, targets, strands.temperature, self.head)
-        tokens = self.regions.attempt(
-            partial(measure, compiled=True), measure, step=predicting.requires_grad
-        )
-        # Each strand's own tokens are reduced by themselves, in their order. Whether the lengths
-        # are right it could only tell by waiting for a GPU.
-        reduce = partial(torch.segment_reduce, lengths=laid.lengths, unsafe=True)
-        nll = reduce(tokens.nll[:count], "sum") / laid.lengths
-        margin = reduce(tokens.margin[:count], "min").index_select(0, laid.place)
-        return StrandScores(nll.index_select(0, laid.place), margin > 0, margin)
+        layout = strands.layout
+        step = content.requires_grad and torch.is_grad_enabled()
+        packs = self.packs(layout, content.shape[1] + 1 + max(map(len, strands.ids)))
+        with ready_attention(self.model.device), self._products.fast(step=step):
+            if packs:
+                return self._packed.score(content, strands, shares=packs == "shared", step=step)
+            shares = partial(self.shares_prompts, layout)
+            return self._padded.score(content, strands, shares=shares, step=step)
 
-    def _laid_out(self, strands: Strands, most: int, *, shares: bool) -> LaidOut:
-        """The sequences in which strands are scored; made once, as the solver keeps its strands."""
-        made = self._layouts.setdefault(strands, {})
-        if (most, shares) not in made:
-            made[most, shares] = lay_out(strands, most, shares=shares, coarse=self.regions.waits)
-        return made[most, shares]
+    def packs(self, layout: Layout, length: int) -> Literal["shared", "alone"] | None:
+        """Whether strands of up to `length` positions, prompt and all, are scored packed.
 
-    def _predicting(self, content: Tensor, lead: Tensor, lines: Lines) -> Tensor:
-        """What predicts each target token: [M, D] hidden states or, without `head`, [M, V]
-        logits."""
-        slots = content.shape[1]
-        sequence = lines.sequence(content, lead, self.model.get_input_embeddings())
-        mask, positions = lines.mask(slots, sequence.dtype), lines.positions(slots)
-        count, length, _ = sequence.shape
-        copies = -(-_LEAST_LINES // (count * length))
-        if copies > 1:
-            sequence = sequence.repeat(copies, 1, 1)
-            mask = None if mask is None else mask.repeat(copies, 1, 1, 1)
-            positions = None if positions is None else positions.repeat(copies, 1)
-        # What predicts a target stands behind the content, or is its last slot.
-        behind = length - slots
-        found = self.graphs.run(partial(self._run, behind), behind, sequence, mask, positions)
-        place = lines.place if self.head is None else lines.predicting(slots)
-        return found.flatten(0, 1).index_select(0, place)
+        `shared` where strands may stand behind one prompt, `alone` where each has its own. None
+        where the model cannot, which is tried, and on a CPU, where a row is to score alone as it
+        does among others, to the last bit, unless `packed` asks for it.
+        """
+        if not (self.model.device.type == "cuda" if self.packed is None else self.packed):
+            return None
+        length = self._trial_length(length)
+        if (layout, length) not in self._packs:
+            self._packs[layout, length] = None
+            for way in ("shared", "alone"):
+                score = partial(self._packed.score, shares=way == "shared", step=False)
+                if self._as_alone(score, length, layout):
+                    self._packs[layout, length] = way
+                    break
+        return self._packs[layout, length]
 
-    def _run(
-        self, behind: int, sequence: Tensor, mask: Tensor | None, positions: Tensor | None
-    ) -> Tensor:
-        """The last hidden states of all positions or, without `head`, the logits of the last
-        `behind`."""
-        given = {"attention_mask": mask, "position_ids": positions}
-        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        options["use_cache"] = False
-        if self.head is not None:
-            base = partial(self.model.base_model, **options)
-            # A hook would have a compiled last layer compiled apart from the others.
-            few = len(sequence) * behind < _LEAST_LINES
-            spared = 0 if few or self.regions.active else sequence.shape[1] - behind
-            with self.last_layer.spared(spared):
-                states: Tensor = self.regions.run(base, sequence).last_hidden_state
-            return states
-        model = partial(self.model, logits_to_keep=behind, **options)
-        logits: Tensor = self.regions.run(model, sequence).logits
-        # A model that does not know `logits_to_keep` gives them for all positions.
-        return logits[:, -behind:]
+    def shares_prompts(self, layout: Layout, length: int) -> bool:
+        """Whether strands can stand behind one prompt, in padded lines of up to `length` positions.
+
+        Tried, see `dcm.causal_lm.trials`: windows and chunks of attention are masks of the model's
+        own, which a mask from outside replaces, layers that are no attention carry one strand over
+        to the next, and some models take positions and count for themselves.
+        """
+        length = self._trial_length(length)
+        if (layout, length) not in self._shares:
+            score = partial(self._padded.score, shares=None, step=False)
+            self._shares[layout, length] = self._as_alone(score, length, layout)
+        return self._shares[layout, length]
+
+    def _trial_length(self, length: int) -> int:
+        """The power of two up to which something is tried.
+
+        Below the least one all are alike; a function of the line's own length alone, as is then
+        what is computed for it.
+        """
+        return min(max(_LEAST_TRIAL, 1 << (length - 1).bit_length()), self.context_length)
+
+    def _as_alone(self, score: Score, length: int, layout: Layout) -> bool:
+        with self._products.plain(), self.regions.eager(), ready_attention(self.model.device):
+            return scores_as_alone(self.model, score, length, layout)
 
     @cached_property
-    @torch.no_grad()
-    def head(self) -> tuple[Tensor, Tensor | None] | None:
-        """Weight and bias of the linear layer that makes logits from the last hidden states.
-
-        None where the model does more than that (scales or caps its logits, say), which shows
-        when it is tried.
-        """
-        head, base = self.model.get_output_embeddings(), self.model.base_model
-        if type(head) is not torch.nn.Linear or base is self.model:
-            return None
-        embedded = self.model.get_input_embeddings()(torch.arange(8, device=self.model.device))
-        try:
-            states = base(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
-            logits = self.model(inputs_embeds=embedded[None], use_cache=False).logits
-            if not torch.equal(head(states).float(), logits.float()):
-                return None
-        except (AttributeError, RuntimeError, TypeError, ValueError):
-            return None
-        return head.weight, head.bias
-
-    @cached_property
-    def shares_prompts(self) -> bool:
-        """Whether strands can stand behind one prompt: the model takes positions and a mask.
-
-        Windows and chunks of attention are masks of the model's own, which a mask from outside
-        replaces. Layers that are no attention carry one strand over to the next, which no mask
-        stops; some models take positions and count for themselves. Both show when it is tried.
-        """
-        known = inspect.signature(self.model.forward).parameters
-        config = self.model.config.get_text_config()
-        windows = ("sliding_window", "attention_window_size", "attention_chunk_size")
-        if not {"position_ids", "attention_mask"} <= set(known):
-            return False
-        if any(getattr(config, window, None) for window in windows):
-            return False
-        return self._shares_truly()
-
-    @torch.no_grad()
-    def _shares_truly(self) -> bool:
-        """Whether strands behind one prompt score as they do alone, and none sees another."""
-        embedded = self.embed(torch.arange(8, device=self.model.device))
-        content, lead = embedded[None, :2], embedded[2:4]
-
-        def strands(first: int) -> Strands:
-            ids = [tuple(range(first, first + 8)), (5, 3, 1, 4)]
-            row = torch.zeros(2, dtype=torch.int64, device=content.device)
-            return Strands(row, lead, ids, torch.ones(2, device=content.device), 1, "suffix")
-
-        try:
-            one, other = (self._score(content, strands(first), shares=True) for first in (0, 8))
-        except (RuntimeError, TypeError, ValueError):
-            return False
-        alone = self._score(content, strands(0), shares=False)
-        near = torch.allclose(one.nll, alone.nll, rtol=0.05)
-        return near and bool(one.nll[1] == other.nll[1])
+    def head(self) -> Head | None:
+        """The linear layer that makes logits, where it is nothing more than that."""
+        return linear_head(self.model)
 
     @cached_property
     def regions(self) -> Regions:
@@ -294,15 +228,12 @@ class CausalLM:
         return Regions(self.model, self.compiled)
 
     @cached_property
-    def graphs(self) -> Graphs:
-        """The model's steps, launched at once where launching takes the time."""
-        active = self.regions.waits and not self.regions.active
-        return Graphs(self.model.device, active=active)
+    def _packed(self) -> PackedScoring:
+        return PackedScoring(self.model, self.head, self.regions)
 
     @cached_property
-    def last_layer(self) -> LastLayer:
-        """The model's last layer, which need not do all its work for the slots."""
-        return LastLayer(self.model)
+    def _padded(self) -> PaddedScoring:
+        return PaddedScoring(self.model, self.head, self.regions, self.context_length)
 
     @torch.no_grad()
     def decode(

@@ -72,6 +72,7 @@ class Products:
     def __init__(self, model: Any, compute: Compute | None) -> None:
         self._switch = _Switch()
         self._only_steps = compute is not None
+        self._plain = False
         if compute is None and (model.device.type, model.dtype) != ("cpu", torch.float32):
             return
         asked = f"compute={compute!r}"
@@ -97,11 +98,21 @@ class Products:
     @contextmanager
     def fast(self, *, step: bool) -> Iterator[None]:
         """Within it products are the fast ones; those in fewer bits only if it is a `step`."""
-        before, self._switch.on = self._switch.on, step or not self._only_steps
+        on = not self._only_steps or (step and not self._plain)
+        before, self._switch.on = self._switch.on, on
         try:
             yield
         finally:
             self._switch.on = before
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Within it nothing is multiplied in fewer bits, not in a step either."""
+        before, self._plain = self._plain, True
+        try:
+            yield
+        finally:
+            self._plain = before
 
 
 def _fits(module: torch.nn.Module, compute: Compute | None) -> TypeGuard[torch.nn.Linear]:

@@ -2,63 +2,76 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from dcm.memory_limit import is_out_of_memory
 
 T = TypeVar("T")
 
-# Of a smaller model a GPU computes a kernel faster than the next one can be started. Compiling
-# takes some 15 seconds whatever the size, which such a model wins back late.
-_SMALL = 50_000_000
+# About the seconds that compiling a layer takes. Who has spent as long in steps that are not
+# compiled has work that may go on as long again: waiting longer, or less, could cost more than
+# twice what was best. Source: the ski rental problem (Karlin et al. 1988).
+_COST = 15.0
+
+# Seconds between two steps in which other things happened than a step.
+_PAUSE = 2.0
 
 
 class Regions:
     """Runs a model with its decoder layers compiled, where that is wanted and pays.
 
-    One layer is compiled, for every batch size and length, and serves all, which takes seconds
-    where a whole model takes minutes. Only steps that need a gradient run compiled; everything
-    else (decoding, baselines) runs as the model is.
+    One layer is compiled, for every length, and serves all, which takes seconds where a whole model
+    takes minutes. Only steps that need a gradient run compiled; everything else (decoding,
+    baselines) runs as the model is.
 
     Args:
         model: a Hugging Face causal language model.
-        wanted: whether to compile; None does so on a GPU, for models of 50 million parameters
-            and more.
+        wanted: whether to compile; None does so on a GPU, when steps have taken as long as
+            compiling does.
 
     Attributes:
         active: whether steps run compiled.
-        waits: whether the device waits for its next kernel most of the time: a small model on a
-            GPU.
     """
 
     def __init__(self, model: Any, wanted: bool | None) -> None:
-        small = sum(p.numel() for p in model.parameters()) < _SMALL
-        on_gpu = model.device.type == "cuda"
-        paying = on_gpu and not small
-        self.active = (paying if wanted is None else wanted) and bool(repeated_layers(model))
-        self.waits = on_gpu and small
+        self.active = bool(wanted) and bool(repeated_layers(model))
+        self._may_pay = wanted is None and model.device.type == "cuda"
         self._model = model
         self._compiled = False
+        self._spent = 0.0
+        self._last: float | None = None
 
-    def run(self, model: Callable[..., Any], sequence: Tensor) -> Any:
-        """`model(inputs_embeds=sequence)`, with compiled layers where it is a step."""
+    def count(self) -> bool:
+        """A step begins; True at the one from which on steps run compiled."""
+        now = time.monotonic()
+        if self._may_pay and not self.active:
+            if self._last is not None and now - self._last < _PAUSE:
+                self._spent += now - self._last
+            if self._spent >= _COST and repeated_layers(self._model):
+                self.active = True
+                self._may_pay = False
+                return True
+        self._last = now
+        return False
 
-        def compiled() -> Any:
+    def run(self, model: Callable[[], T], *, step: bool) -> T:
+        """`model()`, with compiled layers where it is a step."""
+
+        def compiled() -> T:
             self._compile()
-            return model(inputs_embeds=sequence)
+            return model()
 
-        def plain() -> Any:
+        def plain() -> T:
             with self.eager():
-                return model(inputs_embeds=sequence)
+                return model()
 
-        # A batch of one would be compiled apart from all others.
-        return self.attempt(compiled, plain, step=sequence.requires_grad and len(sequence) > 1)
+        return self.attempt(compiled, plain, step=step)
 
     def attempt(self, compiled: Callable[[], T], plain: Callable[[], T], *, step: bool) -> T:
         """`compiled()` in a step, else `plain()`; that alone once something cannot be compiled."""

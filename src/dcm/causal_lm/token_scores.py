@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dcm.causal_lm.products import product
+from dcm.strands import StrandScores
 
 # Most logits at a time. On a GPU half a gigabyte in float32: fewer make the products with the
 # vocabulary slower (measured with 152,064 tokens: below some 500 positions), more only take memory.
@@ -30,6 +31,17 @@ class TokenScores(NamedTuple):
 
     nll: Tensor
     margin: Tensor
+
+
+def by_strand(nll: Tensor, margin: Tensor, lengths: Tensor) -> StrandScores:
+    """Scores of J strands from those of their tokens [M], `lengths` [J] of them each.
+
+    Each strand's own tokens are reduced by themselves, in their order.
+    """
+    # Whether the lengths are right it could only tell by waiting for a GPU.
+    reduce = partial(torch.segment_reduce, lengths=lengths, unsafe=True)
+    least = reduce(margin, "min")
+    return StrandScores(reduce(nll, "sum") / lengths, least > 0, least)
 
 
 def token_scores(

@@ -55,6 +55,10 @@ class Item:
             raise UsageError(asked, there, "An objective gives each example at least one")
         return cls(example, targets, tuple(generator.encode(target.text) for target in targets))
 
+    def positions(self, slots: int) -> int:
+        """Positions that its targets take in a model, each behind a prompt of its own."""
+        return sum(slots + len(ids) for ids in self.ids)
+
     def reason_not_to_fit(self, slots: int, context_length: int) -> str:
         """Why prompt and targets do not fit into the model's context; empty if they do."""
         for target, ids in zip(self.targets, self.ids, strict=True):

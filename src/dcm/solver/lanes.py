@@ -85,11 +85,18 @@ class Lanes:
         self._batch: _Batch | None = None
         self._strands: Strands | None = None
         self._random = self._full_context = torch.empty(0)
+        # Nothing but a criterion reads them.
+        self._compares = setup.criterion.needs_baselines
         self._first: list[int] = [0]
         self._marks = _curve_marks(setup.max_steps)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def positions(self) -> int:
+        """Positions that the rows take in a model."""
+        return sum(row.item.positions(self.setup.slots) for row in self.rows)
 
     def admit(self, rows: Sequence[Row]) -> None:
         """Put rows into free lanes."""
@@ -233,30 +240,32 @@ class Lanes:
         """The rows at `places` alone."""
         if not places or len(places) == len(self.rows):
             return batch if places else None
+        return self._part(batch, places)
+
+    def _part(self, batch: _Batch, places: list[int]) -> _Batch:
+        """A copy of the rows at `places`."""
         device = batch.content.device
         strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
-        return batch.rows(torch.tensor(places, device=device), torch.tensor(strands, device=device))
+        both = torch.tensor([*places, *strands], device=device)
+        return batch.rows(both[: len(places)], both[len(places) :])
 
     def _park(self, batch: _Batch, places: list[int]) -> list[Parked]:
         """The tensors of the rows at `places`, each by itself."""
         if not places:
             return []
-        index = torch.tensor(places, device=batch.content.device)
-        read = torch.stack([batch.best_rank, batch.best_margin, batch.best_step.float()], 1)
-        ranks = read.index_select(0, index).tolist()
-        losses = batch.best_nll.tolist()
+        # Copied together: a copy for each row and tensor would keep a GPU waiting.
+        part = self._part(batch, places)
+        ranks = torch.stack([part.best_rank, part.best_margin, part.best_step.float()], 1)
+        read = torch.cat([ranks.flatten(), part.best_nll]).tolist()
+        losses = iter(read[3 * len(places) :])
         parked = []
-        for place, (rank, margin, step) in zip(places, ranks, strict=True):
-            best = Best(
-                batch.best_content[place].clone(),
-                rank,
-                int(step),
-                tuple(losses[self._first[place] : self._first[place + 1]]),
-                margin,
-            )
-            content = batch.content[place].clone()
-            optimizer, criterion = one(batch.optimizer, place), one(batch.criterion, place)
-            parked.append(Parked(content, optimizer, criterion, best))
+        for number, place in enumerate(places):
+            rank, margin, step = read[3 * number : 3 * number + 3]
+            count = self._first[place + 1] - self._first[place]
+            own = tuple(next(losses) for _ in range(count))
+            best = Best(part.best_content[number], rank, int(step), own, margin)
+            optimizer, criterion = one(part.optimizer, number), one(part.criterion, number)
+            parked.append(Parked(part.content[number], optimizer, criterion, best))
         return parked
 
     def _start(self, rows: list[Row]) -> _Batch:
@@ -328,10 +337,14 @@ class Lanes:
             layout=setup.modes.layout,
             temperature=setup.optimizer.temperature(setup.slots),
             modes=modes,
+            owners=owner,
         )
 
     def _baseline(self, kind: str) -> Tensor:
         """[J] the mean baseline loss of each strand; NaN where it was not measured."""
+        device = self.setup.generator.device
+        if not self._compares:
+            return torch.full((self._first[-1],), math.nan, device=device)
         values: list[float] = []
         for row in self.rows:
             measured = row.item.baselines
@@ -339,7 +352,7 @@ class Lanes:
                 values.extend([math.nan] * len(row.item.ids))
             else:
                 values.extend(sum(draws) / len(draws) for draws in measured[kind])
-        return torch.tensor(values, device=self.setup.generator.device)
+        return torch.tensor(values, device=device)
 
 
 def _curve_marks(max_steps: int) -> list[bool]:

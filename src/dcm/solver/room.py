@@ -12,24 +12,34 @@ from torch import Tensor
 from dcm.memory_limit import free_cached_memory
 
 # More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
-# small model on a GPU, whose launches take the time, is no faster with 2,000 (measured).
+# small model on a GPU no faster with 2,000 (measured).
 _CPU_MOST, _GPU_MOST = 96, 1024
 _CPU_FIRST, _GPU_FIRST = 4, 16
 
 # Shares of the free memory that rows may take. What a CPU's steps need beside what autograd keeps
-# is not seen, and other programs want some, too.
-_CPU_SHARE, _GPU_SHARE = 0.5, 0.9
+# is not seen, and other programs want some, too. On a GPU recordings want some.
+_CPU_SHARE, _GPU_SHARE = 0.5, 0.75
+
+# How many times as many positions as were measured are taken at once: what a step takes beside its
+# positions makes the measure of a few of them too large, never too small.
+_LEAP = 8
+
+_UNKNOWN = 1 << 62
 
 
 class Room:
     """Chooses the number of lanes: a few at first, then as many as memory holds.
 
+    Memory is for positions, of which rows with longer texts take more: so what is learnt, and kept
+    to, is how many of them fit.
+
     Args:
         device: where the rows are.
-        fixed: a number to stay at, unless memory runs out; None to choose.
+        fixed: a number of lanes to stay at, unless memory runs out; None to choose.
 
     Attributes:
         lanes: how many rows there may be now.
+        positions: how many positions they may take together.
     """
 
     def __init__(self, device: torch.device, fixed: int | None) -> None:
@@ -38,6 +48,7 @@ class Room:
         self._device = device
         self._most = _GPU_MOST if device.type == "cuda" else _CPU_MOST
         self.lanes = fixed or (_GPU_FIRST if device.type == "cuda" else _CPU_FIRST)
+        self.positions = _UNKNOWN
         self._learning = fixed is None
         if not self._learning:
             return
@@ -49,15 +60,20 @@ class Room:
             self._free = _free_on_cpu()
 
     @contextmanager
-    def watch(self, rows: int) -> Iterator[None]:
-        """Learn from a step with `rows` rows what one takes. An error teaches nothing."""
-        if not self._learning or rows < self.lanes:
+    def watch(self, rows: int, positions: int) -> Iterator[None]:
+        """Learn from a step of `rows` rows with so many positions what one takes.
+
+        An error teaches nothing, nor do fewer rows than there may be.
+        """
+        full = rows >= self.lanes or 2 * positions > self.positions
+        if not self._learning or not full:
             yield
         elif self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             yield
             taken = torch.cuda.max_memory_allocated(self._device) - self._held
-            self._grow(int(_GPU_SHARE * self._free * rows / max(1, taken)), 2 * rows)
+            self._grow(_GPU_SHARE * self._free / max(1, taken), rows, positions)
+            self._learning = self.lanes < self._most
         else:
             kept: dict[int, int] = {}
 
@@ -71,17 +87,19 @@ class Room:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 yield
             taken = max(1, sum(kept.values()))
-            self._grow(int(_CPU_SHARE * self._free * rows / taken), self._most)
+            self._grow(_CPU_SHARE * self._free / taken, rows, positions)
             self._learning = False
 
-    def shrink(self, lanes: int) -> None:
-        """Memory ran out: stay at `lanes`."""
-        self.lanes = lanes
+    def shrink(self, lanes: int, positions: int) -> None:
+        """Memory ran out: stay at `lanes` and `positions`."""
+        self.lanes, self.positions = lanes, positions
         self._learning = False
 
-    def _grow(self, fitting: int, wanted: int) -> None:
-        self.lanes = max(self.lanes, min(fitting, wanted, self._most))
-        self._learning = self.lanes < self._most
+    def _grow(self, times: float, rows: int, positions: int) -> None:
+        """So many times what was measured fits."""
+        leap = min(times, _LEAP) if self._device.type == "cuda" else times
+        self.positions = max(positions, int(leap * positions))
+        self.lanes = min(self._most, max(rows, self.lanes, int(leap * rows)))
 
 
 def _free_on_gpu(device: torch.device) -> int:

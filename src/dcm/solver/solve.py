@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import attrs
 import torch
+from torch import Tensor
 
 from dcm.criterion import ConvergenceCriterion
 from dcm.errors import UsageError
@@ -27,8 +29,10 @@ from dcm.solver.room import Room
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 """Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
 
-# Steps that an ended attempt waits for its certification at most.
+# Steps that an ended attempt waits for others to be certified with, and the share of the time that
+# certification may take.
 _LONGEST_WAIT = 16
+_SHARE = 0.1
 
 
 @attrs.define
@@ -151,7 +155,7 @@ class _Run:
         self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
         self.unverified: list[Ended] = []
-        self.waited = 0
+        self.waited, self.certified_at, self.certification_took = 0, 0.0, 0.0
         self.failed: list[Outcome] = []
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -162,16 +166,27 @@ class _Run:
             if len(self.lanes):
                 for ended in self._step():
                     self._sort(ended)
-            # Certify many at once, which is cheaper, but let none wait long for the others.
-            if self.unverified:
-                self.waited += 1
-                many = len(self.unverified) >= 2 * self.stats.lanes
-                if many or self.waited >= _LONGEST_WAIT or not len(self.lanes):
-                    self.waited = 0
-                    yield from self._finished(self._certify())
+            if self.unverified and self._certification_is_due():
+                began = time.perf_counter()
+                outcomes = self._certify()
+                self.waited, self.certified_at = 0, time.perf_counter()
+                self.certification_took = self.certified_at - began
+                yield from self._finished(outcomes)
             if not (len(self.lanes) or self.waiting or self.unverified or self._take_examples()):
                 yield from self._finished(self.failed)
                 return
+
+    def _certification_is_due(self) -> bool:
+        """Whether those that have ended are certified now.
+
+        Many at once are cheaper, since decoding a batch takes as long as its longest text.
+        """
+        many = len(self.unverified) >= 2 * self.stats.lanes
+        if self.verify is None or many or not len(self.lanes):
+            return True
+        self.waited += 1
+        passed = time.perf_counter() - self.certified_at
+        return self.waited >= _LONGEST_WAIT and passed >= self.certification_took / _SHARE
 
     def _finished(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
@@ -185,7 +200,15 @@ class _Run:
         free = self.stats.lanes - len(self.lanes)
         if free > 0 and len(self.waiting) < free:
             self._take_examples()
-        self.lanes.admit([self.waiting.popleft() for _ in range(min(free, len(self.waiting)))])
+        room = self.room.positions - self.lanes.positions
+        chosen: list[Row] = []
+        while self.waiting and len(chosen) < free:
+            room -= self.waiting[0].item.positions(self.setup.slots)
+            # A row that is alone is tried, however long it is.
+            if room < 0 and (chosen or len(self.lanes)):
+                break
+            chosen.append(self.waiting.popleft())
+        self.lanes.admit(chosen)
         self.stats.active = len(self.lanes)
 
     def _take_examples(self) -> bool:
@@ -221,7 +244,7 @@ class _Run:
         while True:
             count = len(self.lanes)
             try:
-                with self.room.watch(count):
+                with self.room.watch(count, self.lanes.positions):
                     ended = self.lanes.step()
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -237,9 +260,9 @@ class _Run:
                     self.on_step(self.stats)
                 return ended
             # Out of the handler, whose traceback would keep the step's tensors alive.
-            self.room.shrink(count // 2)
-            self.stats.lanes = self.room.lanes
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
+            self.room.shrink(len(self.lanes), self.lanes.positions)
+            self.stats.lanes = self.room.lanes
             free_cached_memory()
 
     def _sort(self, ended: Ended) -> None:
@@ -257,7 +280,7 @@ class _Run:
     def _certify(self) -> list[Outcome]:
         """Certify the ended attempts; those that may try again go back into the queue."""
         batch, self.unverified = self.unverified, []
-        outcomes: Sequence[Outcome] = [self._outcome(ended) for ended in batch]
+        outcomes: Sequence[Outcome] = self._outcomes(batch)
         verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         if self.verify and checked:
@@ -281,14 +304,22 @@ class _Run:
                 item.kept = None
         return final
 
-    def _outcome(self, ended: Ended) -> Outcome:
+    def _outcomes(self, batch: Sequence[Ended]) -> list[Outcome]:
+        # One copy for all, since each would wait for a GPU.
+        contents = torch.stack([ended.best.content for ended in batch]).to("cpu", torch.float32)
+        return [
+            self._outcome(ended, content.clone())
+            for ended, content in zip(batch, contents, strict=True)
+        ]
+
+    def _outcome(self, ended: Ended, content: Tensor) -> Outcome:
         item, best = ended.row.item, ended.best
         measured = best.rank > float("-inf")
         status = Status.MAX_STEPS if ended.finite else Status.NONFINITE
         return Outcome(
             example=item.example,
             status=Status.CONVERGED if ended.converged else status,
-            content=best.content.to("cpu", torch.float32) if measured else None,
+            content=content if measured else None,
             attempts=item.attempts,
             attempt=ended.row.key.attempt + 1,
             steps=best.step,

@@ -1,0 +1,288 @@
+"""Recording: what a GPU is told kernel by kernel, recorded once and from then on told at once."""
+
+from __future__ import annotations
+
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcm.memory_limit import free_cached_memory
+
+# Recorded is what takes longer to start than this share of the time that it takes to compute.
+_LAUNCHES = 0.8
+
+# Passes before the first one that is timed.
+_WARM = 3
+
+# The part of the GPU's memory that recordings may take together.
+_SHARE = 0.15
+
+Found = tuple[Tensor, Tensor]
+Function = Callable[..., Found]
+"""Of tensors to two tensors, the first differentiable in the first argument."""
+
+
+class Recordings:
+    """Starts a model's forward pass, and its backward pass, on a GPU as if each was one kernel.
+
+    Where a GPU computes kernels faster than Python starts them, a step of four rows takes as long
+    as one of hundreds. A CUDA graph starts them all at once, but holds one shape. So totals are
+    rounded, and a shape is recorded when it comes for the second time, if the first showed that
+    starting took the time. All recordings live in one piece of memory: one pass at a time is on
+    its way, others run as they are. What is computed is the same, recorded or not.
+
+    Source: CUDA graphs as in `torch.cuda.make_graphed_callables`, for shapes that are not known
+    beforehand.
+
+    Args:
+        device: where the model is; on any but a GPU everything runs as it is.
+
+    Attributes:
+        limit: passes of more positions are not recorded: a GPU is busy with them.
+        made: how many recordings were made.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.limit = 1 << 16 if device.type == "cuda" else 0
+        self.made = 0
+        self._passes = 0
+        self._timed: dict[Hashable, _Timed] = {}
+        self._computing: set[int] = set()
+        self._recorded: dict[Hashable, Recording] = {}
+        self._pass: weakref.ref[Pass] | None = None
+
+    def run(
+        self, function: Function, kind: Hashable, positions: int, first: Tensor, *others: Tensor
+    ) -> Found:
+        """`function(first, *others)`.
+
+        Args:
+            function: it may depend on nothing else than the tensors and `kind`.
+            kind: what else it depends on.
+            positions: how large the pass is.
+            first: what the gradient is wanted of.
+            others: what else.
+        """
+        step = first.requires_grad and torch.is_grad_enabled()
+        if not step or positions > self.limit:
+            return function(first, *others)
+        key = kind, first.shape, *(each.shape for each in others)
+        recording = self._recorded.get(key)
+        if recording is None:
+            timed = self._timed.get(key)
+            if self._passes < _WARM:
+                # In the first passes kernels are loaded, which says nothing of those to come.
+                self._passes += 1
+                return function(first, *others)
+            if timed is None:
+                timed = self._timed[key] = _Timed()
+                with timed.watched():
+                    return function(first, *others)
+            if not timed.launches_take_the_time():
+                self._computing.add(positions)
+                # A single measurement may have been disturbed.
+                self.limit = min([self.limit, *sorted(self._computing)[1:2]])
+                return function(first, *others)
+            recording = self._record(key, function, positions, first, others)
+        if recording is None or self._busy:
+            return function(first, *others)
+        going = Pass()
+        self._pass = weakref.ref(going)
+        found: Found = _Replay.apply(recording, going, first, *others)  # type: ignore[no-untyped-call]
+        return found
+
+    def forget(self) -> None:
+        """Make all recordings anew: what they recorded runs another way now."""
+        self._recorded.clear()
+        self._timed.clear()
+        self._computing.clear()
+        self._passes = 0
+        free_cached_memory()
+        self.__dict__.pop("_pool", None)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether somebody may still ask for the last pass's gradient: one at a time fits in."""
+        going = None if self._pass is None else self._pass()
+        return going is not None and not going.over
+
+    def _record(
+        self,
+        key: Hashable,
+        function: Function,
+        positions: int,
+        first: Tensor,
+        others: Sequence[Tensor],
+    ) -> Recording | None:
+        before = torch.cuda.memory_reserved(self._device)
+        try:
+            if self._busy:
+                return None
+            if not self.made:
+                # What libraries prepare for a stream at first has to be there.
+                _forward_and_backward(function, first, others, self._stream)
+            recording = Recording(function, first, others, self._stream, self._pool)
+        except RuntimeError:
+            # The function waits for the GPU, which no recording can, or memory has run out. What
+            # there was until now is as good.
+            self.limit = 0
+            self.forget()
+            _mend(self._stream)
+            return None
+        self.made += 1
+        self._recorded[key] = recording
+        # They share their memory: it grows with the largest. One that took too much is the last.
+        taken = torch.cuda.memory_reserved(self._device) - before
+        most = _SHARE * torch.cuda.get_device_properties(self._device).total_memory
+        if taken > most:
+            self.limit = min(self.limit, positions - 1)
+        return recording
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        """Where everything is recorded."""
+        return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def _pool(self) -> Any:
+        """The memory of all recordings."""
+        return torch.cuda.graph_pool_handle()
+
+
+class _Timed:
+    """How long a pass took to start, and to compute."""
+
+    def __init__(self) -> None:
+        self._events = [
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        ]
+        self._starting = 0.0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        began = time.perf_counter()
+        self._events[0].record()
+        yield
+        self._events[1].record()
+        self._starting = time.perf_counter() - began
+
+    def launches_take_the_time(self) -> bool:
+        self._events[1].synchronize()
+        taken: float = self._events[0].elapsed_time(self._events[1]) / 1000
+        return self._starting > _LAUNCHES * taken
+
+
+class Recording:
+    """A function's forward and backward pass for one shape.
+
+    Args:
+        function: what is recorded.
+        first: what it is called with, and what the gradient is wanted of.
+        others: what else.
+        stream: where it is recorded.
+        pool: the memory that it may use between the beginning and the end of a pass.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        first: Tensor,
+        others: Sequence[Tensor],
+        stream: torch.cuda.Stream,
+        pool: Any,
+    ) -> None:
+        self._first = first.detach().clone()
+        self._others = [each.detach().clone() for each in others]
+        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with _beside(stream), torch.enable_grad():
+            with _recorded(self._forward, pool):
+                leaf = self._first.detach().requires_grad_()
+                found, aside = function(leaf, *self._others)
+            self._slope = torch.empty_like(found)
+            with _recorded(self._backward, pool):
+                (self._gradient,) = torch.autograd.grad(found, leaf, self._slope)
+        self._found, self._aside = found.detach(), aside.detach()
+
+    def forward(self, first: Tensor, others: Sequence[Tensor]) -> Found:
+        """The function's results."""
+        self._first.copy_(first)
+        for own, new in zip(self._others, others, strict=True):
+            own.copy_(new)
+        self._forward.replay()
+        # Copies, since the next pass of any recording may overwrite them.
+        return self._found.clone(), self._aside.clone()
+
+    def backward(self, slope: Tensor) -> Tensor:
+        """The gradient in the first tensor of the last pass."""
+        self._slope.copy_(slope)
+        self._backward.replay()
+        return self._gradient.clone()
+
+
+class Pass:
+    """A forward pass whose gradient may still be asked for, as long as somebody holds it."""
+
+    over = False
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, going: Pass, first: Tensor, *others: Tensor) -> Any:
+        found, aside = recording.forward(first, others)
+        ctx.recording, ctx.going, ctx.others = recording, going, len(others)
+        ctx.mark_non_differentiable(aside)
+        return found, aside
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.going.over:
+            raise RuntimeError("The gradient of one step was asked for twice")
+        ctx.going.over = True
+        return None, None, ctx.recording.backward(slope), *(None,) * ctx.others
+
+
+@contextmanager
+def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Within it work is put on `stream`, after all that was put on the current one."""
+    current = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        yield
+    current.wait_stream(stream)
+
+
+def _forward_and_backward(
+    function: Function, first: Tensor, others: Sequence[Tensor], stream: torch.cuda.Stream
+) -> None:
+    with _beside(stream), torch.enable_grad():
+        leaf = first.detach().requires_grad_()
+        found, _ = function(leaf, *others)
+        torch.autograd.grad(found, leaf, torch.ones_like(found))
+
+
+@contextmanager
+def _recorded(graph: torch.cuda.CUDAGraph, pool: Any = None) -> Iterator[None]:
+    """Within it work on the current stream is recorded, not done."""
+    # `torch.cuda.graph` would first give all cached memory back, which takes longer than the rest.
+    graph.capture_begin(pool, "thread_local")
+    try:
+        yield
+    finally:
+        graph.capture_end()
+
+
+def _mend(stream: torch.cuda.Stream) -> None:
+    """Make torch draw random numbers again, which it refuses after a recording that failed."""
+    with warnings.catch_warnings(), _beside(stream):
+        warnings.simplefilter("ignore")  # that nothing is recorded
+        with _recorded(torch.cuda.CUDAGraph()):
+            pass
