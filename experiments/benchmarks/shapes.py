@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import torch
 
@@ -9,7 +11,7 @@ from dcm.causal_lm import CausalLM, CausalLMGenerator
 from dcm.causal_lm.products import Compute
 from dcm.testing.doubles import byte_tokenizer
 
-SHAPES: dict[str, tuple[str, dict[str, int]]] = {
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2.5-7b": (
         "qwen2",
         {
@@ -19,6 +21,42 @@ SHAPES: dict[str, tuple[str, dict[str, int]]] = {
             "num_hidden_layers": 28,
             "num_attention_heads": 28,
             "num_key_value_heads": 4,
+        },
+    ),
+    "qwen2.5-0.5b": (
+        "qwen2",
+        {
+            "vocab_size": 151936,
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen2.5-1.5b": (
+        "qwen2",
+        {
+            "vocab_size": 151936,
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "smollm2-135m": (
+        "llama",
+        {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "tie_word_embeddings": True,
         },
     ),
     "qwen2.5-14b": (
@@ -81,12 +119,14 @@ class Shape(CausalLMGenerator):
         dtype_name: what it computes in.
         device_name: where.
         compute: what its linear layers multiply in during steps, see `dcm.causal_lm.products`.
+        compiled: whether its layers are compiled, see `dcm.causal_lm.regions`.
     """
 
     shape: str
     dtype_name: str
     device_name: str
     compute: Compute | None = None
+    compiled: bool | None = None
 
     def load(self) -> CausalLM:
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -97,7 +137,7 @@ class Shape(CausalLMGenerator):
         with torch.device(self.device_name):
             model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
         model = model.eval().requires_grad_(requires_grad=False)
-        return CausalLM(model, byte_tokenizer(), compute=self.compute)
+        return CausalLM(model, byte_tokenizer(), self.compiled, self.compute)
 
     @property
     def device(self) -> torch.device:

@@ -6,7 +6,6 @@ import gc
 
 import pytest
 import torch
-
 from dcm.causal_lm.graphs import Graphs
 
 CPU = torch.device("cpu")

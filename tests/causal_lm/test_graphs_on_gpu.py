@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dcm.causal_lm.graphs import Graphs
 
 from dcm import Strands, find
-from dcm.causal_lm.graphs import Graphs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -18,11 +18,15 @@ from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
 from dcm.causal_lm.products import Compute, Products
 from dcm.causal_lm.regions import Regions
+from dcm.causal_lm.static_decoding import StaticDecoding
 from dcm.causal_lm.trials import Score, scores_as_alone
 from dcm.errors import GeneratorError
 from dcm.strands import Layout, Strands, StrandScores
 
 _NO_LIMIT = 1 << 30
+
+# Texts whose token ids are kept.
+_MOST_ENCODED = 1 << 14
 
 # The least length at which is tried what may be done with a model.
 _LEAST_TRIAL = 64
@@ -52,6 +56,7 @@ class CausalLM:
     _packs: dict[tuple[Layout, int], Literal["shared", "alone"] | None] = attrs.field(
         factory=dict, init=False
     )
+    _encoded: dict[str, tuple[int, ...]] = attrs.field(factory=dict, init=False)
     _shares: dict[tuple[Layout, int], bool] = attrs.field(factory=dict, init=False)
 
     @_products.default
@@ -140,6 +145,15 @@ class CausalLM:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, closed by the end-of-text token."""
+        # A run asks for each text several times: to look at it, to optimise, to certify.
+        found = self._encoded.get(text)
+        if found is None:
+            if len(self._encoded) >= _MOST_ENCODED:
+                self._encoded.clear()
+            found = self._encoded[text] = self._encode(text)
+        return found
+
+    def _encode(self, text: str) -> tuple[int, ...]:
         # A text may hold the spelling of a special token; only the closing one ends it.
         ids = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, verbose=False
@@ -180,7 +194,7 @@ class CausalLM:
         where the model cannot, which is tried, and on a CPU, where a row is to score alone as it
         does among others, to the last bit, unless `packed` asks for it.
         """
-        if not (self.model.device.type == "cuda" if self.packed is None else self.packed):
+        if not (self._on_gpu if self.packed is None else self.packed):
             return None
         length = self._trial_length(length)
         if (layout, length) not in self._packs:
@@ -227,6 +241,14 @@ class CausalLM:
         """The model's layers, compiled where that pays."""
         return Regions(self.model, self.compiled)
 
+    @property
+    def _on_gpu(self) -> bool:
+        return bool(self.model.device.type == "cuda")
+
+    @cached_property
+    def _static(self) -> StaticDecoding:
+        return StaticDecoding(self.model, self.end)
+
     @cached_property
     def _packed(self) -> PackedScoring:
         return PackedScoring(self.model, self.head, self.regions)
@@ -252,5 +274,7 @@ class CausalLM:
         limits = [min(most, room) for most in max_new_tokens]
         fast = self._products.fast(step=False)
         with fast, self.regions.eager(), ready_attention(self.model.device):
-            found = decode_greedily(self.model, self.end, content, lead, limits, layout)
+            found = self._static.decode(content, lead, limits, layout) if self._on_gpu else None
+            if found is None:
+                found = decode_greedily(self.model, self.end, content, lead, limits, layout)
         return [self.text(ids) for ids in found]

@@ -16,17 +16,13 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dcm.strands import Strands
 
-Numbers = NDArray[np.int64]
-
 # Rounded totals: this many in an octave, and the smallest one.
-_IN_AN_OCTAVE, _SMALLEST = 8, 256
+_IN_AN_OCTAVE, _SMALLEST = 4, 256
 
 
 class Sizes(NamedTuple):
@@ -161,126 +157,148 @@ class _Placed(torch.autograd.Function):
 def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
     """Pack strands into one sequence.
 
+    All but a strand's tokens is computed on its device, from the strands' lengths.
+
     Args:
         strands: what is scored.
         slots: K.
         shares: whether strands with one prompt may stand behind one copy of it.
         rounds: totals up to this many positions are rounded up, so that they come again.
     """
-    rows = np.array(strands.owners or strands.row.tolist(), dtype=np.int64)
-    lengths = np.fromiter(map(len, strands.ids), np.int64, len(strands))
-    prompt_of = _prompts(strands, rows) if shares else np.arange(len(rows))
-    count = int(prompt_of.max()) + 1
-    prefix = strands.layout == "prefix"
-    apart = _alone if count == len(rows) else _behind
-    made = apart(rows, lengths, prompt_of, count, slots, prefix)
-    tokens = np.fromiter(chain.from_iterable(strands.ids), np.int64, int(lengths.sum()))
-    return _filled(strands, made, tokens, lengths, slots, rounds)
+    rows = list(strands.owners or strands.row.tolist())
+    lengths = list(map(len, strands.ids))
+    prompt_of = _prompts(strands, rows) if shares else list(range(len(rows)))
+    count = max(prompt_of) + 1
+    prefix = int(strands.layout == "prefix")
+    tokens = list(chain.from_iterable(strands.ids))
+    # One copy to the device, which need not be waited for.
+    host = torch.tensor([*tokens, *rows, *lengths, *prompt_of], dtype=torch.int64)
+    device = strands.row.device
+    if device.type == "cuda":
+        host = host.pin_memory()
+    own_tokens, row, length, prompt = torch.split(
+        host.to(device, non_blocking=True), [len(tokens), *[len(rows)] * 3]
+    )
+    if count == len(rows):
+        made = _alone(row, length, len(tokens), slots, prefix)
+        longest = slots + max(lengths)
+    else:
+        made = _behind(row, length, prompt, len(tokens), count, slots, prefix)
+        longest = slots + prefix + max(lengths)
+    return _filled(strands, made, own_tokens, length, longest, slots, rounds)
 
 
 class _Made(NamedTuple):
     """A packing before its total is filled up; names as in `Packed`."""
 
-    fed_at: Numbers  # the position of each fed token, -1 for a closing one
-    places: Numbers
-    prompt_start: Numbers
-    prompt_row: Numbers
-    lead_start: Numbers
-    lead_strand: Numbers
-    predicting: Numbers
-    lengths_q: Numbers
-    lengths_k: Numbers
-    keys: Numbers
+    fed_at: Tensor  # the position of each target token where it is fed; -1 for a closing one
+    places: Tensor
+    prompt_start: Tensor
+    prompt_row: Tensor
+    lead_start: Tensor
+    lead_strand: Tensor
+    predicting: Tensor
+    lengths_q: Tensor
+    lengths_k: Tensor
+    keys: Tensor
 
 
-def _prompts(strands: Strands, rows: Numbers) -> Numbers:
-    """[J] the number of each strand's prompt, counted as they come."""
+def _prompts(strands: Strands, rows: Sequence[int]) -> list[int]:
+    """The number of each strand's prompt, counted as they come."""
     names: Sequence[object]
     if strands.layout == "suffix":
-        names = rows.tolist()
+        names = rows
     elif strands.modes:
-        names = list(zip(rows.tolist(), strands.modes, strict=True))
+        names = list(zip(rows, strands.modes, strict=True))
     else:
-        return np.arange(len(rows))
+        return list(range(len(rows)))
     number: dict[object, int] = {}
-    return np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
+    return [number.setdefault(name, len(number)) for name in names]
 
 
-def _alone(
-    rows: Numbers, lengths: Numbers, _: Numbers, count: int, slots: int, prefix: bool
-) -> _Made:
+def _alone(row: Tensor, length: Tensor, total: int, slots: int, prefix: int) -> _Made:
     """Each strand with its own prompt: [mode, c, tokens] or [c, mode, tokens]."""
-    whole = slots + lengths
-    start = np.cumsum(whole) - whole
-    offset, strand = _counted(lengths)
+    whole = slots + length
+    start = whole.cumsum(0) - whole
+    offset, strand = _counted(length, total)
     first = start[strand] + slots
     return _Made(
-        fed_at=np.where(offset < lengths[strand] - 1, first + 1 + offset, -1),
-        places=_counted(whole)[0],
+        fed_at=torch.where(offset < length[strand] - 1, first + 1 + offset, -1),
+        places=_counted(whole, total + slots * len(row))[0],
         prompt_start=start + prefix,
-        prompt_row=rows,
+        prompt_row=row,
         lead_start=start if prefix else start + slots,
-        lead_strand=np.arange(count),
+        lead_strand=torch.arange(len(row), device=row.device),
         predicting=first + offset,
         lengths_q=whole,
         lengths_k=whole,
-        keys=np.empty(0, dtype=np.int64),
+        keys=row[:0],
     )
 
 
 def _behind(
-    rows: Numbers, lengths: Numbers, prompt_of: Numbers, count: int, slots: int, prefix: bool
+    row: Tensor, length: Tensor, prompt: Tensor, total: int, count: int, slots: int, prefix: int
 ) -> _Made:
     """The prompts first, then what each strand feeds behind its own."""
+    device, strands = row.device, len(row)
     size = slots + prefix
-    own = lengths - prefix
-    begin = count * size + np.cumsum(own) - own
-    offset, strand = _counted(lengths)
-    first = begin[strand] + (not prefix)
+    own = length - prefix
+    begin = count * size + own.cumsum(0) - own
+    offset, strand = _counted(length, total)
+    first = begin[strand] + 1 - prefix
     predicting = begin[strand] + offset - prefix
     if prefix:
-        predicting = np.where(offset == 0, (prompt_of[strand] + 1) * size - 1, predicting)
-    # Which strand first came with each prompt.
-    leader = np.zeros(count, dtype=np.int64)
-    leader[prompt_of[::-1]] = np.arange(len(rows))[::-1]
-    own_place, _ = _counted(own)
-    prompt_places = np.tile(np.arange(size), count)
-    key_place, key_strand = _counted(size + own)
-    in_prompt = key_place < size
-    keys = np.where(
-        in_prompt,
-        prompt_of[key_strand] * size + key_place,
-        begin[key_strand] + key_place - size,
+        predicting = torch.where(offset == 0, (prompt[strand] + 1) * size - 1, predicting)
+    # Which strand came first with each prompt.
+    leader = torch.full((count,), strands, device=device).scatter_reduce(
+        0, prompt, torch.arange(strands, device=device), "amin"
     )
-    prompts = np.arange(count) * size
+    own_total = total - prefix * strands
+    key_place, key_strand = _counted(size + own, own_total + size * strands)
+    behind = begin[key_strand] + key_place - size
+    keys = torch.where(key_place < size, prompt[key_strand] * size + key_place, behind)
+    prompts = torch.arange(count, device=device) * size
+    sizes = torch.full((count,), size, device=device)
     return _Made(
-        fed_at=np.where(offset < lengths[strand] - 1, first + offset, -1),
-        places=np.concatenate([prompt_places, size + own_place]),
+        fed_at=torch.where(offset < length[strand] - 1, first + offset, -1),
+        places=torch.cat(
+            [torch.arange(size, device=device).repeat(count), size + _counted(own, own_total)[0]]
+        ),
         prompt_start=prompts + prefix,
-        prompt_row=rows[leader],
+        prompt_row=row[leader],
         lead_start=prompts if prefix else begin,
-        lead_strand=leader if prefix else np.arange(len(rows)),
+        lead_strand=leader if prefix else torch.arange(strands, device=device),
         predicting=predicting,
-        lengths_q=np.concatenate([np.full(count, size), own]),
-        lengths_k=np.concatenate([np.full(count, size), size + own]),
-        keys=np.concatenate([np.arange(count * size), keys]),
+        lengths_q=torch.cat([sizes, own]),
+        lengths_k=torch.cat([sizes, size + own]),
+        keys=torch.cat([torch.arange(count * size, device=device), keys]),
     )
 
 
-def _counted(lengths: Numbers) -> tuple[Numbers, Numbers]:
+def _counted(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """0, 1, ... of every group of these lengths, and the group's number, one behind the other."""
-    group = np.repeat(np.arange(len(lengths)), lengths)
-    return np.arange(len(group)) - (np.cumsum(lengths) - lengths)[group], group
+    device = lengths.device
+    # With its total given, nobody waits for a GPU to count it.
+    group = torch.repeat_interleave(
+        torch.arange(len(lengths), device=device), lengths, output_size=total
+    )
+    return torch.arange(total, device=device) - (lengths.cumsum(0) - lengths)[group], group
 
 
 def _filled(
-    strands: Strands, made: _Made, tokens: Numbers, lengths: Numbers, slots: int, rounds: int
+    strands: Strands,
+    made: _Made,
+    tokens: Tensor,
+    lengths: Tensor,
+    longest: int,
+    slots: int,
+    rounds: int,
 ) -> Packing:
     """The packing, filled up to rounded sizes where they are to come again."""
     used = len(made.places)
     spare = max(slots, 1)  # what fills up an index points to positions that belong to nobody
     recurs = used + spare <= rounds
-    positions = _rounded(used + spare) if recurs else -(-(used + spare) // 64) * 64
+    positions = _rounded(used + spare, _SMALLEST) if recurs else -(-(used + spare) // 64) * 64
     filling = (positions if recurs else positions - used) // 64 + 1
     texts, leads = len(made.lengths_q), len(made.lead_start)
     prompts, shared = len(made.prompt_start), len(made.keys)
@@ -294,9 +312,9 @@ def _filled(
             positions=positions,
             prompts=most,
             texts=_power(texts + filling) if shared else most + filling,
-            tokens=_rounded(len(tokens)),
-            keys=_rounded(own_keys) if shared else 0,
-            longest=_power(int(made.lengths_k.max())),
+            tokens=min(_power(len(tokens)), positions),
+            keys=_rounded(own_keys, _SMALLEST) if shared else 0,
+            longest=_power(longest),
             prefix=strands.layout == "prefix",
         )
     else:
@@ -309,56 +327,47 @@ def _filled(
             texts=texts + filling,
             tokens=len(tokens),
             keys=own_keys,
-            longest=_power(int(made.lengths_k.max())),
+            longest=_power(longest),
             prefix=strands.layout == "prefix",
         )
-    fed = np.zeros(positions, dtype=np.int64)
-    kept = made.fed_at >= 0
-    fed[made.fed_at[kept]] = tokens[kept]
-    extra = _dealt(positions - used, sizes.texts - texts)
-    keys = np.concatenate([made.keys, np.arange(used, used + own_keys - shared)])
-    last = positions - 1
+    device, last = tokens.device, positions - 1
+    # Closing tokens, which are not fed, go to a place that is cut off.
+    fed = torch.zeros(positions + 1, dtype=torch.int64, device=device)
+    fed[made.fed_at] = tokens
+    extra = _dealt(positions - used, sizes.texts - texts, device)
+    keys = torch.cat([made.keys, torch.arange(used, used + own_keys - shared, device=device)])
     parts = (
-        fed,
-        np.concatenate([made.places, _counted(extra)[0]]),
+        fed[:-1],
+        torch.cat([made.places, _counted(extra, positions - used)[0]]),
         _padded(made.prompt_start, sizes.prompts, positions - slots),
         _padded(made.prompt_row, sizes.prompts, sizes.rows - 1),
         _padded(made.lead_start, sizes.leads, last),
         _padded(made.predicting, sizes.tokens, last),
         _padded(tokens, sizes.tokens, 0),
-        _starts(np.concatenate([made.lengths_q, extra])),
-        _starts(np.concatenate([made.lengths_k, extra])),
+        _starts(made.lengths_q, extra),
+        _starts(made.lengths_k, extra),
         _padded(keys, sizes.keys, last),
-        _padded(made.lead_strand, sizes.leads, 0),
-        lengths,
     )
-    host = torch.from_numpy(np.concatenate(parts))
-    device = strands.row.device
-    if device.type == "cuda":
-        host = host.pin_memory()
-    numbers = host.to(device, non_blocking=True)
-    own, lead_strand, of_strands = torch.split(
-        numbers, [len(host) - len(lengths) - sizes.leads, sizes.leads, len(lengths)]
-    )
-    return Packing(sizes, own, lead_strand, of_strands, len(tokens))
+    lead_strand = _padded(made.lead_strand, sizes.leads, 0)
+    return Packing(sizes, torch.cat(parts), lead_strand, lengths, len(tokens))
 
 
-def _padded(numbers: Numbers, length: int, filler: int) -> Numbers:
-    return np.pad(numbers, (0, length - len(numbers)), constant_values=filler)
+def _padded(numbers: Tensor, length: int, filler: int) -> Tensor:
+    return torch.nn.functional.pad(numbers, (0, length - len(numbers)), value=filler)
 
 
-def _starts(lengths: Numbers) -> Numbers:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+def _starts(lengths: Tensor, extra: Tensor) -> Tensor:
+    return torch.nn.functional.pad(torch.cat([lengths, extra]).cumsum(0), (1, 0))
 
 
-def _dealt(total: int, groups: int) -> Numbers:
+def _dealt(total: int, groups: int, device: torch.device) -> Tensor:
     """`total` dealt out to so many groups, as evenly as can be."""
-    return total // groups + (np.arange(groups) < total % groups)
+    return total // groups + (torch.arange(groups, device=device) < total % groups).long()
 
 
-def _rounded(total: int) -> int:
-    step = max(_SMALLEST, 1 << (total - 1).bit_length()) // (2 * _IN_AN_OCTAVE)
-    return max(_SMALLEST, -(-total // step) * step)
+def _rounded(total: int, smallest: int) -> int:
+    step = max(smallest, 1 << (total - 1).bit_length()) // (2 * _IN_AN_OCTAVE)
+    return max(smallest, -(-total // step) * step)
 
 
 def _power(number: int) -> int:

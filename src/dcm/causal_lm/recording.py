@@ -18,6 +18,9 @@ from dcm.memory_limit import free_cached_memory
 # Recorded is what takes longer to start than this share of the time that it takes to compute.
 _LAUNCHES = 0.8
 
+# Recordings that may fail before no more are tried.
+_FAILURES = 3
+
 # Passes before the first one that is timed.
 _WARM = 3
 
@@ -34,9 +37,9 @@ class Recordings:
 
     Where a GPU computes kernels faster than Python starts them, a step of four rows takes as long
     as one of hundreds. A CUDA graph starts them all at once, but holds one shape. So totals are
-    rounded, and a shape is recorded when it comes for the second time, if the first showed that
-    starting took the time. All recordings live in one piece of memory: one pass at a time is on
-    its way, others run as they are. What is computed is the same, recorded or not.
+    rounded, and passes of up to as many positions as were seen to wait for their launches are
+    recorded when they first come. All recordings live in one piece of memory: one pass at a time
+    is on its way, others run as they are. What is computed is the same, recorded or not.
 
     Source: CUDA graphs as in `torch.cuda.make_graphed_callables`, for shapes that are not known
     beforehand.
@@ -53,8 +56,9 @@ class Recordings:
         self._device = device
         self.limit = 1 << 16 if device.type == "cuda" else 0
         self.made = 0
-        self._passes = 0
-        self._timed: dict[Hashable, _Timed] = {}
+        self._passes = self._failed = 0
+        self._waits_up_to = 0
+        self._timed: _Timed | None = None
         self._computing: set[int] = set()
         self._recorded: dict[Hashable, Recording] = {}
         self._pass: weakref.ref[Pass] | None = None
@@ -74,24 +78,19 @@ class Recordings:
         step = first.requires_grad and torch.is_grad_enabled()
         if not step or positions > self.limit:
             return function(first, *others)
+        self._learn()
         key = kind, first.shape, *(each.shape for each in others)
         recording = self._recorded.get(key)
-        if recording is None:
-            timed = self._timed.get(key)
-            if self._passes < _WARM:
-                # In the first passes kernels are loaded, which says nothing of those to come.
-                self._passes += 1
-                return function(first, *others)
-            if timed is None:
-                timed = self._timed[key] = _Timed()
-                with timed.watched():
-                    return function(first, *others)
-            if not timed.launches_take_the_time():
-                self._computing.add(positions)
-                # A single measurement may have been disturbed.
-                self.limit = min([self.limit, *sorted(self._computing)[1:2]])
-                return function(first, *others)
+        if recording is None and positions <= self._waits_up_to:
             recording = self._record(key, function, positions, first, others)
+        elif recording is None:
+            self._passes += 1
+            # In the first passes kernels are loaded, which says nothing of those to come.
+            if self._passes <= _WARM or self._timed is not None:
+                return function(first, *others)
+            self._timed = _Timed(positions)
+            with self._timed.watched():
+                return function(first, *others)
         if recording is None or self._busy:
             return function(first, *others)
         going = Pass()
@@ -100,13 +99,26 @@ class Recordings:
         return found
 
     def forget(self) -> None:
-        """Make all recordings anew: what they recorded runs another way now."""
+        """Begin anew: what was recorded runs another way now."""
         self._recorded.clear()
-        self._timed.clear()
         self._computing.clear()
-        self._passes = 0
+        self._passes = self._waits_up_to = 0
+        self._timed = None
         free_cached_memory()
         self.__dict__.pop("_pool", None)
+
+    def _learn(self) -> None:
+        """Take over what was timed last, once it is known."""
+        timed = self._timed
+        if timed is None or not timed.over:
+            return
+        self._timed = None
+        if timed.launches_take_the_time:
+            self._waits_up_to = max(self._waits_up_to, timed.positions)
+        else:
+            self._computing.add(timed.positions)
+            # A single measurement may have been disturbed.
+            self.limit = min([self.limit, *sorted(self._computing)[1:2]])
 
     @property
     def _busy(self) -> bool:
@@ -131,11 +143,13 @@ class Recordings:
                 _forward_and_backward(function, first, others, self._stream)
             recording = Recording(function, first, others, self._stream, self._pool)
         except RuntimeError:
-            # The function waits for the GPU, which no recording can, or memory has run out. What
-            # there was until now is as good.
-            self.limit = 0
-            self.forget()
+            # A kernel had to be loaded, the function waits for the GPU, which no recording can, or
+            # memory has run out. What there was until now is as good.
             _mend(self._stream)
+            self._failed += 1
+            if self._failed == _FAILURES:
+                self.limit = 0
+                self.forget()
             return None
         self.made += 1
         self._recorded[key] = recording
@@ -158,9 +172,14 @@ class Recordings:
 
 
 class _Timed:
-    """How long a pass took to start, and to compute."""
+    """How long a pass took to start, and to compute.
 
-    def __init__(self) -> None:
+    Args:
+        positions: how large it is.
+    """
+
+    def __init__(self, positions: int) -> None:
+        self.positions = positions
         self._events = [
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             for _ in range(2)
@@ -175,8 +194,13 @@ class _Timed:
         self._events[1].record()
         self._starting = time.perf_counter() - began
 
+    @property
+    def over(self) -> bool:
+        """Whether the GPU has computed it."""
+        return bool(self._events[1].query())  # type: ignore[no-untyped-call]
+
+    @property
     def launches_take_the_time(self) -> bool:
-        self._events[1].synchronize()
         taken: float = self._events[0].elapsed_time(self._events[1]) / 1000
         return self._starting > _LAUNCHES * taken
 

@@ -81,6 +81,7 @@ class Row:
         step: how many times it has been measured.
         demand: the margin that it must reach before it is done, whatever the criterion says;
             raised when its content failed certification.
+        start: [K, D] where it starts, if that was prepared.
         parked: where it goes on; None for a row that has not begun.
     """
 
@@ -88,6 +89,7 @@ class Row:
     key: RowKey
     step: int = 0
     demand: float = float("-inf")
+    start: Tensor | None = None
     parked: Parked | None = None
     curve: list[tuple[int, tuple[float, ...]]] = attrs.field(factory=list)
 

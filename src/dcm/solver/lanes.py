@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import attrs
@@ -111,8 +111,21 @@ class Lanes:
                 self.rows.extend(group)
         self._changed()
 
-    def step(self) -> list[Ended]:
+    def prepare(self, rows: Sequence[Row]) -> None:
+        """Let rows that will come know where they start."""
+        missing = [row for row in rows if row.start is None and row.parked is None]
+        if missing:
+            setup = self.setup
+            texts = embedded(setup.generator, [row.item.ids for row in missing])
+            start = setup.optimizer.start([row.key for row in missing], setup.space, texts)
+            for row, own in zip(missing, start, strict=True):
+                row.start = own
+
+    def step(self, meanwhile: Callable[[], None] | None = None) -> list[Ended]:
         """Measure every row once, take out those that end, and move the others one step.
+
+        Args:
+            meanwhile: called when the device has its work and before anything is read from it.
 
         Raises:
             torch.OutOfMemoryError: nothing has changed, fewer rows may succeed.
@@ -129,6 +142,8 @@ class Lanes:
             loss = loss + penalty
         # The sum, not the mean: a row's gradient must not depend on how many there are.
         (gradient,) = torch.autograd.grad(loss.sum(), content)
+        if meanwhile is not None:
+            meanwhile()
         with torch.no_grad():
             return self._advance(batch, strands, gradient, loss.detach(), scores)
 
@@ -269,9 +284,8 @@ class Lanes:
         return parked
 
     def _start(self, rows: list[Row]) -> _Batch:
-        setup = self.setup
-        texts = embedded(setup.generator, [row.item.ids for row in rows])
-        content = setup.optimizer.start([row.key for row in rows], setup.space, texts)
+        self.prepare(rows)
+        content = torch.stack([row.start for row in rows if row.start is not None])
         nothing = [
             Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
             for row, each in zip(rows, content, strict=True)
@@ -300,7 +314,7 @@ class Lanes:
     ) -> _Batch:
         device = content.device
         for row in rows:
-            row.parked = None
+            row.parked = row.start = None
         return _Batch(
             content=content,
             optimizer=optimizer,

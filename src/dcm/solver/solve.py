@@ -34,6 +34,9 @@ Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 _LONGEST_WAIT = 16
 _SHARE = 0.1
 
+# Rows made ready while the device computes, beside as many as came last.
+_SPARE = 8
+
 
 @attrs.define
 class Stats:
@@ -151,6 +154,9 @@ class _Run:
         self.stats = stats
         self.on_step = on_step
         self.lanes = Lanes(setup)
+        # A CPU that computes has no time for anything else.
+        self.overlaps = setup.generator.device.type == "cuda"
+        self.admitted = 0
         self.room = Room(setup.generator.device, lanes)
         self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
@@ -172,9 +178,12 @@ class _Run:
                 self.waited, self.certified_at = 0, time.perf_counter()
                 self.certification_took = self.certified_at - began
                 yield from self._finished(outcomes)
-            if not (len(self.lanes) or self.waiting or self.unverified or self._take_examples()):
+            if not (len(self.lanes) or self.waiting or self.unverified or self._more()):
                 yield from self._finished(self.failed)
                 return
+
+    def _more(self) -> bool:
+        return self._take_examples(self.stats.lanes)
 
     def _certification_is_due(self) -> bool:
         """Whether those that have ended are certified now.
@@ -199,7 +208,7 @@ class _Run:
         """Let waiting rows take the free lanes."""
         free = self.stats.lanes - len(self.lanes)
         if free > 0 and len(self.waiting) < free:
-            self._take_examples()
+            self._take_examples(self.stats.lanes)
         room = self.room.positions - self.lanes.positions
         chosen: list[Row] = []
         while self.waiting and len(chosen) < free:
@@ -208,13 +217,26 @@ class _Run:
             if room < 0 and (chosen or len(self.lanes)):
                 break
             chosen.append(self.waiting.popleft())
+        self.admitted = len(chosen)
         self.lanes.admit(chosen)
         self.stats.active = len(self.lanes)
 
-    def _take_examples(self) -> bool:
-        """Make the next examples ready, as many as there are lanes; False if there are none."""
+    def _prepare(self) -> None:
+        """While the device computes: make rows ready for the lanes that will become free."""
+        wanted = self.admitted + _SPARE
+        # Measuring baselines would wait for the device.
+        if self.baselines is None and len(self.waiting) < wanted:
+            self._take_examples(self.stats.lanes - len(self.waiting))
+        try:
+            self.lanes.prepare(list(islice(self.waiting, wanted)))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise  # else it is tried again when their lanes are free
+
+    def _take_examples(self, count: int) -> bool:
+        """Make the next examples ready, at most `count`; False if there are none."""
         setup = self.setup
-        examples = list(islice(self.source, self.stats.lanes))
+        examples = list(islice(self.source, max(0, count)))
         self.stats.examples += len(examples)
         items = []
         for example in examples:
@@ -245,7 +267,7 @@ class _Run:
             count = len(self.lanes)
             try:
                 with self.room.watch(count, self.lanes.positions):
-                    ended = self.lanes.step()
+                    ended = self.lanes.step(self._prepare if self.overlaps else None)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

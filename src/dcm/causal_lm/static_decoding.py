@@ -1,0 +1,208 @@
+"""Static decoding: greedy generation whose every token is the same step, recorded once.
+
+A cache that grows gives each token another shape, so that a GPU is told kernel by kernel what to
+do, and waits for most of it. In a cache of a fixed size a step is always the same: as a CUDA
+graph it is started at once, and the next one need not wait for Python to see the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dcm.causal_lm.decoding import prompts
+from dcm.causal_lm.trials import Rounding
+from dcm.memory_limit import is_out_of_memory
+
+if TYPE_CHECKING:
+    from dcm.strands import Layout
+
+# Tokens between two looks at whether all texts have ended.
+_LOOK = 8
+
+# Fewer lines, and fewer tokens, make a batch no faster.
+_SHORT = 16
+
+# The part of a GPU's memory that caches of recorded steps may keep.
+_SHARE = 0.05
+
+
+class StaticDecoding:
+    """Decodes batches of prompts of one length.
+
+    Args:
+        model: a Hugging Face causal language model.
+        end: the token that ends a text.
+    """
+
+    def __init__(self, model: Any, end: int) -> None:
+        self._model = model
+        self._end = end
+        self._steps: dict[tuple[int, int], _Steps] = {}
+        self._holds: dict[int, bool] = {}
+
+    def decode(
+        self, content: Tensor, lead: Tensor, limits: Sequence[int], layout: Layout
+    ) -> list[list[int]] | None:
+        """As `decode_greedily`; None where the model's steps are not those of a growing cache."""
+        longest = content.shape[1] + 1 + max(limits)
+        if not self._is_true(_power(longest)):
+            return None
+        # A batch takes as long as its longest text: short ones go by themselves.
+        groups: dict[int, list[int]] = {}
+        for place, limit in enumerate(limits):
+            groups.setdefault(max(_SHORT, 1 << (limit - 1).bit_length()), []).append(place)
+        texts: list[list[int]] = [[] for _ in limits]
+        prompt = prompts(content, lead, layout)
+        for most, places in groups.items():
+            own = [limits[place] for place in places]
+            chosen = self._chosen(prompt[places], own, min(prompt.shape[1] + most, longest))
+            if chosen is None:
+                return None
+            for place, limit, tokens in zip(places, own, chosen, strict=True):
+                texts[place] = _text(tokens[:limit], self._end)
+        return texts
+
+    def _chosen(self, prompt: Tensor, limits: list[int], longest: int) -> list[list[int]] | None:
+        key = max(_SHORT, 1 << (len(prompt) - 1).bit_length()), _power(longest)
+        steps = self._steps.pop(key, None)
+        try:
+            steps = steps or _Steps(self._model, self._end, *key)
+            chosen = steps.run(prompt, limits)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            # The model's code waits for the GPU, which no recording can.
+            self._holds.update(dict.fromkeys(self._holds, False))
+            return None
+        self._keep(key, steps)
+        return chosen
+
+    def _keep(self, key: tuple[int, int], steps: _Steps) -> None:
+        """Keep the latest steps for the next batch, as many as may be."""
+        self._steps[key] = steps
+        total = torch.cuda.get_device_properties(self._model.device).total_memory
+        while self._steps and sum(each.bytes for each in self._steps.values()) > _SHARE * total:
+            del self._steps[next(iter(self._steps))]
+
+    @torch.no_grad()
+    def _is_true(self, length: int) -> bool:
+        """Whether a cache of this size gives the logits of no cache; tried once."""
+        if length not in self._holds:
+            model, embedding = self._model, self._model.get_input_embeddings()
+            # To its end: a window of attention, say, shows where a text is longer.
+            count = length - 1
+            ids = torch.arange(2 * count, device=model.device).view(2, count) % len(
+                embedding.weight
+            )
+            embedded = embedding(ids)
+            try:
+                cache = _cache(model, length)
+                parts = [embedded[:, :-3], *embedded[:, -3:].split(1, 1)]
+                found = [_logits(model, part, cache)[:, -1] for part in parts][-1]
+                true = model(inputs_embeds=embedded, use_cache=False).logits[:, -1]
+                off = (found.float() - true.float()).abs().max()
+                rounding = Rounding.of(embedding.weight.dtype).value
+                self._holds[length] = bool(off <= rounding * true.float().abs().max())
+            except Exception as error:  # whatever a model's own code raises
+                if is_out_of_memory(error):
+                    raise
+                self._holds[length] = False
+        return self._holds[length]
+
+
+class _Steps:
+    """The steps of `lines` texts of up to `length` positions, in memory of their own."""
+
+    def __init__(self, model: Any, end: int, lines: int, length: int) -> None:
+        self._model = model
+        self._end = end
+        self._lines = lines
+        self._cache = _cache(model, length)
+        device = model.device
+        self._chosen = torch.zeros(lines, dtype=torch.int64, device=device)
+        self._written = torch.zeros(length, lines, dtype=torch.int64, device=device)
+        self._ended = torch.zeros(lines, dtype=torch.bool, device=device)
+        self._count = torch.zeros(1, dtype=torch.int64, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of the cache."""
+        layers = [layer for layer in self._cache.layers if layer.is_initialized]
+        return sum(each.nbytes for layer in layers for each in (layer.keys, layer.values))
+
+    def run(self, prompt: Tensor, limits: Sequence[int]) -> list[list[int]]:
+        """The tokens chosen behind each prompt [n, P, D], some beyond its limit or its end."""
+        self._cache.reset()
+        self._count.zero_()
+        self._ended.zero_()
+        missing = self._lines - len(prompt)
+        prompt = torch.nn.functional.pad(prompt, (0, 0, 0, 0, 0, missing))
+        embedding = self._model.get_input_embeddings()
+        self._choose(_logits(self._model, prompt.to(embedding.weight.dtype), self._cache))
+        most = max(limits)
+        # Texts that fill up have ended, so have those without room for a token.
+        self._ended[len(prompt) - missing :] = True
+        for count in range(1, most):
+            if count % _LOOK == 0 and self._all_over(limits, count):
+                break
+            self._next()
+        return self._written[:most, : len(limits)].t().tolist()
+
+    def _all_over(self, limits: Sequence[int], count: int) -> bool:
+        ended = self._ended.tolist()
+        return all(over or limit <= count for over, limit in zip(ended, limits, strict=False))
+
+    def _next(self) -> None:
+        """One more token of each text."""
+        if not self._chosen.is_cuda:
+            self._step()
+        elif self._graph is None:
+            self._step()  # as it is, which loads what the recording needs
+            self._graph = torch.cuda.CUDAGraph()
+            stream = torch.cuda.Stream(self._chosen.device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    self._step()
+                finally:
+                    self._graph.capture_end()
+            torch.cuda.current_stream().wait_stream(stream)
+        else:
+            self._graph.replay()
+
+    def _step(self) -> None:
+        embedded = self._model.get_input_embeddings()(self._chosen)[:, None]
+        self._choose(_logits(self._model, embedded, self._cache))
+
+    def _choose(self, logits: Tensor) -> None:
+        self._chosen.copy_(logits[:, -1].argmax(-1))
+        self._ended.logical_or_(self._chosen == self._end)
+        self._written.index_copy_(0, self._count, self._chosen[None])
+        self._count.add_(1)
+
+
+def _cache(model: Any, length: int) -> Any:
+    from transformers import StaticCache
+
+    return StaticCache(config=model.config, max_cache_len=length)
+
+
+def _logits(model: Any, embedded: Tensor, cache: Any) -> Tensor:
+    found: Tensor = model(
+        inputs_embeds=embedded, past_key_values=cache, use_cache=True, logits_to_keep=1
+    ).logits
+    return found
+
+
+def _power(number: int) -> int:
+    return int(max(64, 1 << (number - 1).bit_length()))
+
+
+def _text(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end) + 1] if end in tokens else tokens
