@@ -22,7 +22,7 @@ from torch import Tensor
 from dcm.strands import Strands
 
 # Rounded totals: this many in an octave, and the smallest one.
-_IN_AN_OCTAVE, _SMALLEST = 4, 256
+_IN_AN_OCTAVE, _SMALLEST = 2, 256
 
 
 class Sizes(NamedTuple):

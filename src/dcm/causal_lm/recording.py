@@ -59,7 +59,7 @@ class Recordings:
         self._passes = self._failed = 0
         self._waits_up_to = 0
         self._timed: _Timed | None = None
-        self._computing: set[int] = set()
+        self._even: list[int] = []
         self._recorded: dict[Hashable, Recording] = {}
         self._pass: weakref.ref[Pass] | None = None
 
@@ -101,7 +101,7 @@ class Recordings:
     def forget(self) -> None:
         """Begin anew: what was recorded runs another way now."""
         self._recorded.clear()
-        self._computing.clear()
+        self._even.clear()
         self._passes = self._waits_up_to = 0
         self._timed = None
         free_cached_memory()
@@ -113,12 +113,12 @@ class Recordings:
         if timed is None or not timed.over:
             return
         self._timed = None
-        if timed.launches_take_the_time:
+        if timed.waits:
             self._waits_up_to = max(self._waits_up_to, timed.positions)
         else:
-            self._computing.add(timed.positions)
+            self._even.append(timed.even)
             # A single measurement may have been disturbed.
-            self.limit = min([self.limit, *sorted(self._computing)[1:2]])
+            self.limit = min([self.limit, *sorted(self._even)[1:2]])
 
     @property
     def _busy(self) -> bool:
@@ -200,9 +200,15 @@ class _Timed:
         return bool(self._events[1].query())  # type: ignore[no-untyped-call]
 
     @property
-    def launches_take_the_time(self) -> bool:
+    def waits(self) -> bool:
+        """Whether launches took the time."""
+        return self.even >= self.positions
+
+    @property
+    def even(self) -> int:
+        """About as many positions take as long to compute as to start."""
         taken: float = self._events[0].elapsed_time(self._events[1]) / 1000
-        return self._starting > _LAUNCHES * taken
+        return int(self.positions * self._starting / (_LAUNCHES * taken))
 
 
 class Recording:
