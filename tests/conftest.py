@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,48 +58,97 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture(scope="module")
 def recordings() -> Iterator[type[PlainRecording]]:
     """CUDA graphs without CUDA, see `PlainRecording`."""
-    PlainRecording.made, PlainRecording.fails, PlainRecording.taken = 0, False, 1
+    PlainRecording.reset()
+    init = recording.Recordings.__init__
+
+    def as_on_a_gpu(self, device):
+        init(self, device)
+        self.limit = 1 << 16
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "Recording", PlainRecording)
+        patch.setattr(recording, "_Timed", PlainTimed)
         patch.setattr(recording, "_forward_and_backward", lambda *_: None)
         patch.setattr(recording, "_mend", lambda _: None)
-        patch.setattr(recording.Graphs, "_stream", None)
+        patch.setattr(recording.Recordings, "__init__", as_on_a_gpu)
+        patch.setattr(recording.Recordings, "_stream", None)
+        patch.setattr(recording.Recordings, "_pool", None)
         card = SimpleNamespace(total_memory=1000)
         patch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+        patch.setattr(torch.cuda, "memory_reserved", lambda _: PlainRecording.held)
         yield PlainRecording
 
 
+class PlainTimed:
+    """Says that starting a pass took the time, or not, as `PlainRecording.waits` does."""
+
+    watched = staticmethod(nullcontext)
+
+    def launches_take_the_time(self):
+        return PlainRecording.waits
+
+
 class PlainRecording(recording.Recording):
-    """Computes anew what a CUDA graph would replay, in memory that the next pass overwrites."""
+    """Computes anew what a CUDA graph would replay, in memory that all of them share.
 
-    made = 0
-    fails = False
-    taken = 1
+    A forward pass of any of them overwrites what the last one left, and there is one gradient.
 
-    def __init__(self, function, first, others, stream):
+    Attributes:
+        made: how many there have been.
+        replayed: how many passes they have computed.
+        fails: whether a function cannot be recorded.
+        taken: of 1,000 bytes, what the next one takes.
+        held: what all have taken.
+        waits: whether a pass takes longer to start than to compute.
+    """
+
+    made = replayed = held = 0
+    fails, taken, waits = False, 1, True
+    memory: weakref.WeakSet[PlainRecording] = weakref.WeakSet()
+
+    @classmethod
+    def reset(cls):
+        cls.made = cls.replayed = cls.held = 0
+        cls.fails, cls.taken, cls.waits = False, 1, True
+
+    def __init__(self, function, first, others, stream, pool):
         if self.fails:
             raise RuntimeError("operation not permitted when stream is capturing")
-        type(self).made += 1
-        self.taken = type(self).taken
+        cls = type(self)
+        cls.made += 1
+        cls.held += self.taken
+        cls.memory.add(self)
+        self._function = function
         self._first = first.detach().clone()
-        self._others = [each if each is None else each.clone() for each in others]
-        self._found = function(first, *others).detach().clone()
-        self._slope, self._gradient = torch.empty_like(self._found), torch.empty_like(first)
-        self._pass = None
-
-        def forward():
-            with torch.enable_grad():
-                self._leaf = self._first.clone().requires_grad_()
-                self._alive = function(self._leaf, *self._others)
-            self._found.copy_(self._alive.detach())
-
-        def backward():
-            (gradient,) = torch.autograd.grad(
-                self._alive, self._leaf, self._slope, retain_graph=True
+        self._others = [each.detach().clone() for each in others]
+        with torch.no_grad():
+            self._found, self._aside = (
+                each.clone() for each in function(self._first, *self._others)
             )
-            self._gradient.copy_(gradient)
+        self._slope, self._gradient = torch.empty_like(self._found), torch.empty_like(self._first)
+        self._alive = None
+        self._forward = SimpleNamespace(replay=self._replay_forward)
+        self._backward = SimpleNamespace(replay=self._replay_backward)
 
-        self._forward, self._backward = (SimpleNamespace(replay=f) for f in (forward, backward))
+    def _replay_forward(self):
+        type(self).replayed += 1
+        for each in self.memory:
+            each._alive = None
+            for left in (each._found, each._aside, each._gradient):
+                left.fill_(torch.nan)
+        with torch.enable_grad():
+            leaf = self._first.clone().requires_grad_()
+            found, aside = self._function(leaf, *self._others)
+        self._alive = leaf, found
+        self._found.copy_(found.detach())
+        self._aside.copy_(aside.detach())
+
+    def _replay_backward(self):
+        if self._alive is None:
+            return  # another pass has overwritten what it needs
+        leaf, found = self._alive
+        self._gradient.copy_(torch.autograd.grad(found, leaf, self._slope)[0])
+        self._alive = None
 
 
 @pytest.fixture

@@ -11,43 +11,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Modes, Strands, bucket
-from dcm.causal_lm import CausalLM
 from dcm.causal_lm.decoding import prompts
 from dcm.causal_lm.generator_loss import generator_loss
-from dcm.testing.doubles import TinyGenerator, byte_tokenizer
+from dcm.testing.doubles import TinyGenerator
 
-COMMON = {
-    "vocab_size": 257,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-}
-SLIDING = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
-BUILDS = {
-    "qwen2": {},
-    "mixtral": {"num_local_experts": 4},
-    "mistral": {"sliding_window": 8},
-    "gemma3_text": {"head_dim": 16, **SLIDING},
-    "lfm2": {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3},
-    "falcon": {"alibi": True, "new_decoder_architecture": False, "multi_query": False},
-    "bloom": {"n_head": 4, "n_layer": 2},
-}
-
-
-def build(name):
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.for_model(name, **{**COMMON, **BUILDS[name]})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        parameter.requires_grad = False
-    return CausalLM(model.eval(), byte_tokenizer())
+BUILDS = ["qwen2", "mixtral", "mistral", "gemma3_text", "lfm2", "falcon", "bloom"]
 
 
 def noise(*shape, seed=0):
@@ -56,7 +24,7 @@ def noise(*shape, seed=0):
 
 @pytest.mark.parametrize("layout", ["prefix", "suffix"])
 @pytest.mark.parametrize("name", BUILDS)
-def test_strands_score_as_they_do_alone(name, layout):
+def test_strands_score_as_they_do_alone(name, layout, build):
     """Windows of attention, layers that are no attention, positions that a model counts itself:
     whatever the model is made of, rows and strands that are scored together stay apart."""
     lm = build(name)

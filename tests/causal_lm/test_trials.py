@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dcm import Strands, StrandScores
+from dcm.causal_lm.generator_loss import generator_loss
 from dcm.causal_lm.trials import scores_as_alone
 from dcm.testing.doubles import TinyGenerator
 
@@ -39,34 +40,16 @@ def test_a_way_of_scoring_is_right_or_found_out(lm, layout, length):
         assert not scores_as_alone(lm.model, wrong, length, layout), how
 
 
-def test_what_is_right_for_short_lines_only_is_used_for_those_only(monkeypatch):
+def test_what_is_right_for_short_lines_only_is_used_for_those_only(build):
     """A window of attention that a mask from outside replaces: up to its length nothing shows."""
-    from transformers import GPTNeoConfig, GPTNeoForCausalLM
-
-    from dcm.causal_lm import CausalLM
-    from dcm.causal_lm.generator_loss import generator_loss
-    from dcm.testing.doubles import byte_tokenizer
-
-    config = GPTNeoConfig(
-        vocab_size=257,
-        hidden_size=64,
-        num_layers=2,
-        num_heads=4,
-        attention_types=[[["global", "local"], 1]],
-        window_size=70,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(0)
-    model = GPTNeoForCausalLM(config).eval().requires_grad_(requires_grad=False)
-    lm = CausalLM(model, byte_tokenizer())
+    lm = build("gpt_neo")
     assert lm.shares_prompts("suffix", 60)
     assert not lm.shares_prompts("suffix", 120)
     content, lead = torch.randn(1, 4, 64) * 0.3, torch.randn(2, 64) * 0.3
     ids = [lm.encode("x" * 150), lm.encode("y")]
     strands = Strands(torch.tensor([0, 0]), lead, ids, torch.ones(2), 1, "suffix")
     for nll, own, mode in zip(lm.score(content, strands).nll, ids, lead, strict=True):
-        alone = generator_loss(model, torch.tensor(own), torch.cat([content[0], mode[None]]))
+        alone = generator_loss(lm.model, torch.tensor(own), torch.cat([content[0], mode[None]]))
         assert nll.item() == pytest.approx(alone.item(), abs=2e-5)
 
 

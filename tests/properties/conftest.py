@@ -10,7 +10,17 @@ import pytest
 from dcm import Example, Generator, Outcome, solve
 from dcm.testing.doubles import TinyGenerator
 
-Results = dict[str, dict[str, Any]]
+
+class Results(dict[str, dict[str, Any]]):
+    """id -> all that its outcome says, comparable to the last bit; and the outcomes."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        self.outcomes = {outcome.example.id: outcome for outcome in outcomes}
+        super().__init__((key, everything(outcome)) for key, outcome in self.outcomes.items())
+
+    def of(self, key: str) -> Results:
+        """Those of one example."""
+        return Results([self.outcomes[key]])
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +57,7 @@ def results() -> Callable[..., Results]:
     def solved(generator: Generator, examples: Iterable[Example], **options: Any) -> Results:
         examples = list(examples)
         outcomes = list(solve(generator, examples, **options))
-        found = {outcome.example.id: everything(outcome) for outcome in outcomes}
+        found = Results(outcomes)
         assert len(outcomes) == len(found)
         assert sorted(found) == sorted(example.id for example in examples)
         return found

@@ -152,12 +152,16 @@ class Recordings:
                 self.forget()
             return None
         self.made += 1
-        self._recorded[key] = recording
-        # They share their memory: it grows with the largest. One that took too much is the last.
+        # They share their memory, which grows with the largest.
         taken = torch.cuda.memory_reserved(self._device) - before
         most = _SHARE * torch.cuda.get_device_properties(self._device).total_memory
         if taken > most:
+            # No pass of its size again; its memory comes free with the last of them.
             self.limit = min(self.limit, positions - 1)
+            del recording
+            self.forget()
+            return None
+        self._recorded[key] = recording
         return recording
 
     @cached_property

@@ -1,0 +1,251 @@
+"""Recorded steps are what they are without, whatever shapes come and whoever asks."""
+
+from __future__ import annotations
+
+import gc
+from functools import partial
+
+import pytest
+import torch
+
+from dcm.causal_lm import recording
+from dcm.causal_lm.recording import Recordings
+
+CPU = torch.device("cpu")
+WEIGHT = torch.linspace(-1, 1, 12).view(4, 3)
+
+# The first passes say nothing of how long one takes to start, the next one does, then it is
+# recorded, if it comes again.
+BEFORE = recording._WARM + 1
+
+
+def function(first, *others):
+    """[n, 4] to [n, 3] and [n]."""
+    found = (first @ WEIGHT).tanh()
+    for other in others:
+        found = found + other[:, None]
+    return found, first.detach().sum(1)
+
+
+def drawn(lines, seed=0):
+    generator = torch.Generator().manual_seed(100 * seed + lines)
+    first = torch.randn(lines, 4, generator=generator, requires_grad=True)
+    return first, torch.arange(lines * 1.0)
+
+
+def ran(recordings, first, *others):
+    return recordings.run(function, "a function", len(first), first, *others)
+
+
+def result(run, first, *others):
+    """What `run` makes of tensors, and its gradient."""
+    found, aside = run(first, *others)
+    (gradient,) = torch.autograd.grad(found.square().sum(), first)
+    return found.detach().clone(), aside.clone(), gradient
+
+
+def same(one, other):
+    return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def plain(recordings):
+    """See `PlainRecording`."""
+    recordings.reset()
+    return recordings
+
+
+@pytest.fixture
+def device(plain):
+    return Recordings(CPU)
+
+
+@pytest.fixture
+def warm(device):
+    """One that has seen other passes."""
+    for lines in range(100, 100 + recording._WARM):
+        ran(device, *drawn(lines))
+    return device
+
+
+def test_results_and_gradients_are_those_without(device, plain):
+    for seed, lines in enumerate([3, 8, 3, 4, 2, 3, 4, 7, 5, 3, 8, 1, 3, 4, 6, 8]):
+        given = drawn(lines, seed)
+        assert same(result(partial(ran, device), *given), result(function, *given))
+    # 4 came for the first time when it could be timed, 3 and 8 later again.
+    assert plain.made == device.made == 3
+    assert plain.replayed == 5
+
+
+def test_a_shape_is_recorded_when_it_comes_for_the_second_time(warm, plain):
+    for lines in (1, 2, 3, 4):
+        result(partial(ran, warm), *drawn(lines))
+    assert plain.made == 0
+    result(partial(ran, warm), *drawn(2))
+    assert plain.made == 1
+
+
+def test_other_tensors_and_kinds_are_recordings_of_their_own(warm, plain):
+    first, other = drawn(4)
+
+    def twice(*given):
+        found, aside = function(*given)
+        return 2 * found, aside
+
+    for _ in range(3):
+        for given in ((first,), (first, other), drawn(5)):
+            assert same(result(partial(ran, warm), *given), result(function, *given))
+        run = partial(warm.run, twice, "twice", 4)
+        assert same(result(run, first, other), result(twice, first, other))
+    assert plain.made == 4
+
+
+def test_passes_that_wait_for_their_gradient_do_not_disturb_each_other(warm, plain):
+    """Not those of one shape, nor those of several, whichever is asked for first."""
+
+    def several(run, lines):
+        given = [drawn(own, seed) for seed, own in enumerate(lines)]
+        results = [run(*each) for each in given]
+        loss = sum(found.square().sum() for found, _ in results)
+        gradients = torch.autograd.grad(loss, [first for first, _ in given])
+        return *gradients, *(aside for _, aside in results)
+
+    for _ in range(3):
+        for lines in ((4, 4, 4), (4, 6, 4), (6, 4)):
+            assert same(several(partial(ran, warm), lines), several(function, lines))
+    assert plain.made == 2
+    assert plain.replayed > 2
+
+
+def test_a_shape_that_comes_while_a_gradient_is_waited_for_is_recorded_later(warm, plain):
+    for lines in (4, 6, 4):
+        result(partial(ran, warm), *drawn(lines))
+    waiting, _ = ran(warm, *drawn(4, seed=1))
+    assert same(result(partial(ran, warm), *drawn(6)), result(function, *drawn(6)))
+    assert plain.made == 1
+    waiting.sum().backward()
+    assert same(result(partial(ran, warm), *drawn(6)), result(function, *drawn(6)))
+    assert plain.made == 2
+
+
+def test_a_pass_that_is_given_up_makes_room_for_the_next(warm, plain):
+    for _ in range(8):
+        ran(warm, *drawn(4))  # nobody asks for a gradient
+        gc.collect()
+    assert plain.replayed == 7  # all but the first
+
+
+def test_a_gradient_can_be_asked_for_once(warm):
+    for _ in range(3):
+        given = drawn(4)
+        found = ran(warm, *given)[0].sum()
+        torch.autograd.grad(found, given[0], retain_graph=True)
+    with pytest.raises(RuntimeError, match="asked for twice"):
+        torch.autograd.grad(found, given[0])
+
+
+def test_what_cannot_be_recorded_goes_on_as_it_was(warm, plain):
+    plain.fails = True
+    for seed in range(4):
+        given = drawn(3, seed)
+        assert same(result(partial(ran, warm), *given), result(function, *given))
+    plain.fails = False
+    for _ in range(BEFORE + 2):
+        result(partial(ran, warm), *drawn(2))
+    assert plain.made == 0
+
+
+def test_a_recording_that_takes_too_much_is_the_last_of_its_size(warm, plain):
+    sizes = {4: 10, 8: 200, 9: 10, 6: 10}  # of 1,000 bytes
+    for lines, plain.taken in sizes.items():
+        for seed in range(BEFORE + 2):
+            given = drawn(lines, seed)
+            assert same(result(partial(ran, warm), *given), result(function, *given))
+    replayed = {}
+    for lines in sizes:
+        before = plain.replayed
+        for seed in range(BEFORE + 2):
+            result(partial(ran, warm), *drawn(lines, seed))
+        replayed[lines] = plain.replayed > before
+    assert replayed == {4: True, 8: False, 9: False, 6: True}
+
+
+def test_memory_that_a_recording_took_too_much_of_is_given_back(warm, plain):
+    result(partial(ran, warm), *drawn(8))
+    plain.taken = 200  # of 1,000 bytes
+    result(partial(ran, warm), *drawn(8))
+    gc.collect()
+    assert plain.made == 1
+    assert len(plain.memory) == 0
+
+
+def test_all_are_made_anew_after_forget(warm, plain):
+    """What was recorded runs another way now, and how long it takes is another question."""
+    for _ in range(3):
+        result(partial(ran, warm), *drawn(4))
+    assert (plain.made, plain.replayed) == (1, 2)
+    warm.forget()
+    for seed in range(BEFORE):
+        given = drawn(4, seed)
+        assert same(result(partial(ran, warm), *given), result(function, *given))
+    assert (plain.made, plain.replayed) == (1, 2)
+    for seed in range(2):
+        given = drawn(4, seed)
+        assert same(result(partial(ran, warm), *given), result(function, *given))
+    assert (plain.made, plain.replayed) == (2, 4)
+
+
+def test_a_gradient_that_is_waited_for_survives_forget(warm):
+    for _ in range(2):
+        result(partial(ran, warm), *drawn(4))
+    first, other = drawn(4, seed=1)
+    found, _ = ran(warm, first, other)
+    warm.forget()
+    for seed in range(BEFORE + 2):
+        given = drawn(4, seed)
+        assert same(result(partial(ran, warm), *given), result(function, *given))
+    (gradient,) = torch.autograd.grad(found.square().sum(), first)
+    assert torch.allclose(gradient, result(function, first, other)[2], atol=1e-6)
+
+
+def test_nothing_is_recorded_without_a_gradient(warm, plain):
+    for _ in range(BEFORE + 2):
+        with torch.no_grad():
+            ran(warm, *drawn(4))
+        ran(warm, drawn(4)[0].detach())
+    assert plain.made == 0
+
+
+def test_nothing_is_recorded_beyond_the_limit(warm, plain):
+    warm.limit = 5
+    for _ in range(4):
+        for lines in (5, 6):
+            result(partial(ran, warm), *drawn(lines))
+    assert plain.made == 1
+    assert plain.replayed == 3
+
+
+def test_nothing_is_recorded_where_launches_do_not_take_the_time(warm, plain):
+    """Two sizes for which they do not, and larger ones are not even measured."""
+    plain.waits = False
+    for lines in (8, 16):
+        for _ in range(3):
+            result(partial(ran, warm), *drawn(lines))
+    plain.waits = True
+    for _ in range(3):
+        for lines in (17, 32):
+            result(partial(ran, warm), *drawn(lines))
+    assert plain.made == 0
+    for _ in range(3):
+        result(partial(ran, warm), *drawn(4))
+    assert plain.made == 1
+
+
+def test_one_measurement_that_was_disturbed_says_nothing_of_other_sizes(warm, plain):
+    plain.waits = False
+    for _ in range(3):
+        result(partial(ran, warm), *drawn(2))
+    plain.waits = True
+    for _ in range(3):
+        result(partial(ran, warm), *drawn(32))
+    assert plain.made == 1

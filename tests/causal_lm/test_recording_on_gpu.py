@@ -1,0 +1,102 @@
+"""CUDA graphs themselves: recorded steps are what they are without. For machines with a GPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from dcm import Strands, find
+from dcm.causal_lm import CausalLM, recording
+from dcm.causal_lm.recording import Recordings
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+LINES = [3, 8, 3, 4, 2, 3, 4, 7, 5, 3, 8, 1, 3, 4, 6, 8]
+
+
+@pytest.fixture(autouse=True)
+def _launches_take_the_time(monkeypatch):
+    """Whatever else the machine does."""
+    monkeypatch.setattr(recording, "_LAUNCHES", 0.0)
+
+
+def function(first, other):
+    return first.sin().cumsum(1) + other[:, None], first.detach().sum(1)
+
+
+def drawn(lines):
+    first = torch.randn(lines, 5, device="cuda", requires_grad=True)
+    return first, torch.arange(lines * 1.0, device="cuda")
+
+
+def result(run, first, other):
+    found, aside = run(first, other)
+    (gradient,) = torch.autograd.grad(found.square().sum(), first)
+    return found.detach().clone(), aside.clone(), gradient
+
+
+def same(one, other):
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(one, other, strict=True))
+
+
+def test_results_and_gradients_are_those_without():
+    recordings = Recordings(torch.device("cuda"))
+    for lines in LINES:
+        given = drawn(lines)
+        run = partial(recordings.run, function, "plain", lines)
+        assert same(result(run, *given), result(function, *given))
+    assert recordings.made == 3  # of three, four and eight lines
+
+
+def test_a_function_that_waits_goes_on_and_leaves_the_process_alone():
+    def waits(first, other):
+        assert first.sum().item() < 1e9
+        return function(first, other)
+
+    recordings = Recordings(torch.device("cuda"))
+    for _ in range(8):
+        given = drawn(3)
+        run = partial(recordings.run, waits, "waits", 3)
+        assert same(result(run, *given), result(function, *given))
+    assert not recordings.made
+    assert torch.randn(3, device="cuda").isfinite().all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_memory_of_a_recording_that_takes_too_much_is_given_back(share, monkeypatch):
+    monkeypatch.setattr(recording, "_SHARE", share)
+    recordings = Recordings(torch.device("cuda"))
+
+    def large(first, other):
+        wide = first[:, :, None].expand(-1, -1, 1 << 24).sin()  # 1.3 GB for four lines
+        return wide.mean(2) + other[:, None], first.detach().sum(1)
+
+    before = torch.cuda.memory_reserved()
+    for _ in range(6):
+        result(partial(recordings.run, large, "large", 4), *drawn(4))
+    assert recordings.made == 1
+    torch.cuda.empty_cache()
+    assert (torch.cuda.memory_reserved() - before > 1 << 30) == (share == 1.0)
+
+
+@pytest.mark.parametrize("layout", ["prefix", "suffix"])
+def test_a_small_model_scores_as_without(layout, monkeypatch):
+    generator = find("generator", "nano")(device="cuda")
+    texts = [generator.encode(text) for text in ("Who was it?", "she", "Where?", "in Rome")]
+    lead = generator.embed(torch.tensor([5, 9, 5, 9], device="cuda"))
+    row, weight = torch.tensor([0, 0, 1, 1], device="cuda"), torch.ones(4, device="cuda")
+    strands = Strands(row, lead, texts, weight, 2, layout)
+    content = torch.randn(2, 8, generator.width, device="cuda") * generator.embedding_scale
+    found = {}
+    for recorded in (False, True):
+        lm = CausalLM(generator.lm.model, generator.lm.tokenizer, compiled=False)
+        recordings = lm._packed._recordings
+        recordings.limit *= recorded
+        for _ in range(8):
+            leaf = content.clone().requires_grad_()
+            nll = lm.score(leaf, strands).nll
+            found[recorded] = nll.detach(), *torch.autograd.grad(nll.sum(), leaf)
+        assert bool(recordings.made) == recorded
+    assert same(found[False], found[True])
