@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ class PlainRecording(recording.Recording):
 
     made = replayed = held = 0
     fails, taken, waits = False, 1, True
-    memory: weakref.WeakSet[PlainRecording] = weakref.WeakSet()
+    memory: ClassVar[weakref.WeakSet[PlainRecording]] = weakref.WeakSet()
 
     @classmethod
     def reset(cls):

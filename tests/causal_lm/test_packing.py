@@ -59,10 +59,16 @@ def assert_same(found, expected):
 
 
 @pytest.fixture
-def rounded(monkeypatch):
-    """Sizes as they are where steps are recorded."""
+def rounds(monkeypatch):
+    """Says up to how many positions sizes are rounded, as they are where steps are recorded."""
     real = packed.pack
-    monkeypatch.setattr(packed, "pack", lambda *a, **named: real(*a, **named | {"rounds": ROUNDS}))
+
+    def to(most):
+        monkeypatch.setattr(
+            packed, "pack", lambda *a, **named: real(*a, **named | {"rounds": most})
+        )
+
+    return to
 
 
 # Rows of one, two and three strands that do not stand side by side: under one mode and under two.
@@ -73,15 +79,12 @@ LENGTHS = [1, 12, 40, 9, 2, 1, 3, 25]
 @pytest.mark.parametrize("slots", [1, 32])
 @pytest.mark.parametrize("layout", ["prefix", "suffix"])
 @pytest.mark.parametrize("name", PACKABLE)
-def test_packed_strands_score_as_they_do_alone(name, layout, slots, build, reference, monkeypatch):
+def test_packed_strands_score_as_they_do_alone(name, layout, slots, build, reference, rounds):
     lm = build(name)
     content, strands = noise(4, slots, 64), strands_of(layout, ROWS, LENGTHS, MODES)
     expected = reference(lm.model, content, strands)
-    for rounds in (0, ROUNDS):
-        real = pack
-        monkeypatch.setattr(
-            packed, "pack", lambda *a, rounds=rounds, **named: real(*a, **named | {"rounds": rounds})
-        )
+    for most in (0, ROUNDS):
+        rounds(most)
         for shares in (True, False):
             lm = build(name)
             assert_same(
@@ -100,8 +103,9 @@ def test_a_long_strand_beside_short_ones(layout, slots, build, reference):
 
 
 @pytest.mark.parametrize("layout", ["prefix", "suffix"])
-def test_strands_without_names_and_those_that_share_nothing(layout, rounded, build, reference):
+def test_strands_without_names_and_those_that_share_nothing(layout, rounds, build, reference):
     lm = build("llama")
+    rounds(ROUNDS)
     for rows, named in (([0, 1, 2, 3], True), ([0, 0, 1, 2], False)):
         content, strands = noise(4, 3, 64), strands_of(layout, rows, [5, 1, 9, 2], "aaaa", named)
         found = scored(lm._packed.score, content, strands, shares=True, step=True)

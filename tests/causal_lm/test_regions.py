@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import random
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch._dynamo.utils
@@ -25,9 +25,11 @@ def noise(*shape, seed=0):
 
 def score(lm, rows, layout, drawn):
     """One step of rows with one to three strands each; the losses and their gradient."""
-    owners = [row for row in range(rows) for _ in range(drawn.randint(1, 3))]
+    owners = [row for row in range(rows) for _ in range(drawn.integers(1, 4))]
     count = len(owners)
-    ids = [(*(drawn.randint(0, 255) for _ in range(drawn.randint(0, 30))), 256) for _ in owners]
+    ids = [
+        (*(int(drawn.integers(0, 256)) for _ in range(drawn.integers(0, 31))), 256) for _ in owners
+    ]
     strands = Strands(
         row=torch.tensor(owners),
         lead=noise(count, 64, seed=1),
@@ -55,7 +57,7 @@ def test_rows_that_come_and_go_recompile_nothing(build, monkeypatch):
     plain, counts = build("llama", packed=True), {}
     lm = CausalLM(copy.deepcopy(plain.model), plain.tokenizer, compiled=True, packed=True)
     for layout in ("prefix", "suffix"):
-        drawn, again = random.Random(0), random.Random(0)
+        drawn, again = (np.random.default_rng(0) for _ in range(2))
         for rows in PASSES:
             found = score(lm, rows, layout, drawn)
             expected = score(plain, rows, layout, again)
@@ -130,7 +132,12 @@ def test_it_is_compiled_at_once_where_it_is_asked(clock):
 
 @pytest.mark.parametrize(
     ("model", "wanted"),
-    [(Layered(), False), (Layered("cpu"), None), (Layered(layers=0), None), (Layered("cpu"), False)],
+    [
+        (Layered(), False),
+        (Layered("cpu"), None),
+        (Layered(layers=0), None),
+        (Layered("cpu"), False),
+    ],
     ids=["not wanted", "on a CPU", "without layers", "not wanted on a CPU"],
 )
 def test_it_is_never_compiled(model, wanted, clock):
@@ -149,7 +156,7 @@ def test_recordings_are_made_anew_when_compiling_starts(build, recordings, monke
     monkeypatch.setattr(lm.regions, "count", lambda: next(begins))
     made = []
     for _ in range(13):
-        score(lm, 2, "prefix", random.Random(0))
+        score(lm, 2, "prefix", np.random.default_rng(0))
         made.append(recordings.made)
     assert made[5] == 1
     assert made[6:10] == [1] * 4

@@ -82,11 +82,17 @@ def tasks(draw, least=2, most=6):
 
 
 def options(slots=2, **more):
-    """Rows that end at different steps, some by the criterion and some by the budget."""
+    """Rows that end at different steps, some by the criterion and some by the budget.
+
+    With an eps that keeps steps smooth: Adam's first is a gradient's sign, which what is rounded
+    off turns round where the gradient is almost nothing.
+    """
     return {
         "slots": slots,
         "max_steps": 9,
-        "optimizer": find("optimizer", "restarts")(find("optimizer", "adam")(lr=0.05), count=2),
+        "optimizer": find("optimizer", "restarts")(
+            find("optimizer", "adam")(lr=0.05, eps=0.01), count=2
+        ),
         "criterion": find("criterion", "ratio-to-random")(ratio=0.9),
         "baselines": Baselines(draws=1),
         "seed": 3,

@@ -6,13 +6,14 @@ import gc
 import itertools
 import weakref
 
+import attrs
 import pytest
 import torch
 
-from dcm import Example, find, solve
+from dcm import Example, Strands, StrandScores, find, solve
 from dcm.solver import Stats, room
 from dcm.solver.room import Room
-from dcm.testing.doubles import TinyGenerator
+from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
 GIB = 1 << 30
 
@@ -138,3 +139,128 @@ def test_a_step_with_fewer_rows_than_lanes_teaches_nothing(card: dict[str, int])
     with lanes.watch(3, 30):
         pass
     assert lanes.lanes == 16
+
+
+def test_a_step_with_few_rows_that_fill_the_positions_teaches(card: dict[str, int]) -> None:
+    """Where rows are long there are never as many as there are lanes."""
+    lanes = Room(torch.device("cuda"), None)
+    card["rows"] = 16
+    with lanes.watch(16, 1600):
+        pass
+    known = lanes.positions
+    card["rows"] = 20
+    with lanes.watch(20, known // 2 + 1):
+        pass
+    assert lanes.positions > known
+
+
+def test_a_cpu_learns_how_many_positions_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_free_on_cpu", lambda: 80_000)
+    lanes = Room(torch.device("cpu"), None)
+    with lanes.watch(4, 40):
+        # Autograd keeps what `exp` gave: 1,000 bytes for each row.
+        torch.randn(4, 250, requires_grad=True).exp()
+    # Half of the memory is for rows.
+    assert lanes.positions == 400
+    assert lanes.lanes == 40
+
+
+def test_memory_that_ran_out_is_remembered_in_positions(card: dict[str, int]) -> None:
+    lanes = Room(torch.device("cuda"), None)
+    card["rows"] = 16
+    with lanes.watch(16, 160):
+        pass
+    lanes.shrink(12, 300)
+    for _ in range(3):
+        with lanes.watch(12, 300):
+            pass
+    assert (lanes.lanes, lanes.positions) == (12, 300)
+
+
+@attrs.frozen
+class Counting(QuadraticGenerator):
+    """Keeps what is scored at once, as (texts, positions); too many positions raise."""
+
+    most: int = 1 << 30
+    scored: list[tuple[list[str], int]] = attrs.field(factory=list, eq=False)
+    refused: list[int] = attrs.field(factory=list, eq=False)
+
+    def score(self, content: torch.Tensor, strands: Strands) -> StrandScores:
+        positions = sum(content.shape[1] + len(ids) for ids in strands.ids)
+        if positions > self.most:
+            self.refused.append(len(self.scored))
+            raise torch.OutOfMemoryError
+        self.scored.append(([self.text(ids) for ids in strands.ids], positions))
+        return super().score(content, strands)
+
+
+def numbers(count: int) -> list[Example]:
+    """Targets of 3 to 30 tokens, each another number."""
+    return [
+        Example(id=f"e{n}", question="q", answer=f"{n}.{'0' * (n * 7 % 28)}") for n in range(count)
+    ]
+
+
+def counted(generator: Counting, examples: list[Example], **options: object) -> dict[str, object]:
+    outcomes = solve(
+        generator,
+        examples,
+        objective=QuadraticObjective(),
+        optimizer=find("optimizer", "adam")(lr=0.3),
+        slots=2,
+        max_steps=12,
+        **options,  # type: ignore[arg-type]
+    )
+    return {each.example.id: (each.losses, each.steps, each.row_steps) for each in outcomes}
+
+
+def test_lanes_take_rows_in_their_order_and_as_many_as_have_positions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Room.__init__
+
+    def small(self: Room, device: torch.device, fixed: int | None) -> None:
+        real(self, device, fixed)
+        self.positions = 100
+
+    examples, free = numbers(50), Counting()
+    expected = counted(free, examples, lanes=20)
+    monkeypatch.setattr(Room, "__init__", small)
+    generator = Counting()
+    assert counted(generator, examples, lanes=20) == expected
+    assert max(positions for _, positions in free.scored) > 200
+    assert all(positions <= 100 for _, positions in generator.scored)
+    # A short row never overtakes a long one that does not fit yet.
+    begun = list(dict.fromkeys(text for texts, _ in generator.scored for text in texts))
+    assert begun == [example.answer for example in examples]
+    # No lane is left free for whom there is room: the next row would not have fitted.
+    lengths = {example.answer: 2 + len(example.answer) + 1 for example in examples}
+    for texts, positions in generator.scored:
+        after = begun.index(max(texts, key=begun.index)) + 1
+        assert after == len(begun) or positions + lengths[begun[after]] > 100 or len(texts) == 20
+
+
+def test_a_row_that_has_more_positions_than_there_are_is_tried_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Room.__init__
+
+    def tiny(self: Room, device: torch.device, fixed: int | None) -> None:
+        real(self, device, fixed)
+        self.positions = 1
+
+    monkeypatch.setattr(Room, "__init__", tiny)
+    generator = Counting()
+    assert len(counted(generator, numbers(6), lanes=4)) == 6
+    assert {len(texts) for texts, _ in generator.scored} == {1}
+
+
+def test_memory_that_runs_out_does_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on rows are as few as their positions need, long ones and short ones."""
+    examples = numbers(60)
+    plenty = counted(Counting(), examples, lanes=32)
+    generator = Counting(most=150)
+    assert counted(generator, examples, lanes=32) == plenty
+    # Each time half the rows went, until what was left fitted; then never again.
+    assert 1 <= len(generator.refused) <= 3
+    assert set(generator.refused) == {0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import attrs
 import pytest
@@ -171,3 +172,95 @@ def test_several_are_verified_at_once():
     solved(verify, count=20, lanes=20)
     assert max(len(call) for call in verify.asked) >= 4
     assert len(verify.asked) < 20
+
+
+def staggered(count=12, endless=1):
+    """Examples that end one after the other, and some that never do, told apart by distance."""
+    places = [*(2 + 0.5 * n for n in range(count)), *[1e6] * endless]
+    return [Example(id=f"e{n}", question="q", answer=f"{place}") for n, place in enumerate(places)]
+
+
+def steps_of_outcomes(examples, verify=None, **options):
+    """id -> the step of the solve at which its outcome was given out, and the outcomes."""
+    steps, given, found = [], {}, []
+    for outcome in solve(
+        QuadraticGenerator(tolerance=1.0),
+        examples,
+        verify=verify,
+        objective=QuadraticObjective(),
+        optimizer=find("optimizer", "adam")(lr=0.1),
+        criterion=find("criterion", "exact")(margin=0.0),
+        slots=2,
+        on_step=lambda _: steps.append(1),
+        **{"max_steps": 400, "lanes": len(examples), **options},
+    ):
+        given[outcome.example.id] = len(steps)
+        found.append(outcome)
+    return given, found
+
+
+def test_where_nothing_verifies_an_outcome_comes_at_the_step_at_which_it_ends():
+    """Whatever goes on beside it without an end."""
+    given, found = steps_of_outcomes(staggered())
+    assert {each.example.id: each.row_steps for each in found} == given
+    assert len(set(given.values())) > 8, "they must end one after the other"
+    assert given["e12"] == 400
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when the test says so."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_who_waits_for_certification_that_costs_nothing_waits_a_few_steps(clock):
+    given, found = steps_of_outcomes(staggered(), Verifier(0.0))
+    waited = [given[each.example.id] - each.row_steps for each in found]
+    assert min(waited) >= 0
+    assert 8 < max(waited) <= 16
+
+
+def test_certification_takes_a_tenth_of_the_time(clock):
+    """Each step takes a second here, each certification five."""
+    called = []
+
+    class Slow(Verifier):
+        def __call__(self, outcomes):
+            called.append(clock[0])
+            clock[0] += 5
+            return super().__call__(outcomes)
+
+    examples = staggered(40, endless=1)
+    for _ in solve(
+        QuadraticGenerator(tolerance=1.0),
+        examples,
+        verify=Slow(0.0),
+        objective=QuadraticObjective(),
+        optimizer=find("optimizer", "adam")(lr=0.1),
+        criterion=find("criterion", "exact")(margin=0.0),
+        slots=2,
+        max_steps=400,
+        lanes=len(examples),
+        on_step=lambda _: clock.__setitem__(0, clock[0] + 1),
+    ):
+        pass
+    assert len(called) > 4
+    # The last is due when nothing else is left to do.
+    assert all(after - before >= 50 for before, after in itertools.pairwise(called[:-1]))
+
+
+@pytest.mark.parametrize("lanes", [2, 5])
+def test_at_most_twice_the_lanes_wait_for_certification(lanes, clock):
+    """However long it takes."""
+    verify = Verifier(0.0)
+    slow = lambda outcomes: clock.__setitem__(0, clock[0] + 1e6) or verify(outcomes)  # noqa: E731
+    examples = [attrs.evolve(staggered(1)[0], id=f"e{n}") for n in range(60)]
+    endless = attrs.evolve(examples[0], id="endless", answer="1e6")
+    given, _ = steps_of_outcomes([endless, *examples], slow, lanes=lanes, max_steps=2000)
+    calls = [len(call) for call in verify.asked]
+    # What a step adds to those that may wait comes with them. The last are what is left.
+    assert all(2 * lanes <= count < 3 * lanes for count in calls[1:-1])
+    assert max(calls) < 3 * lanes
+    assert given["endless"] == 2000
