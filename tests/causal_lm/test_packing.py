@@ -142,6 +142,23 @@ def test_the_generator_scores_packed_where_it_is_asked(
     assert recordings.made == recorded
 
 
+@pytest.mark.parametrize("layout", ["prefix", "suffix"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_row_that_is_not_finite_disturbs_no_other(layout, value, rounds, build):
+    lm, strands = build("llama"), strands_of(layout, ROWS, LENGTHS, MODES)
+    rounds(ROUNDS)
+    good = noise(4, 5, 64)
+    bad = good.clone()
+    bad[1, 2, 3] = value
+    expected = scored(lm._packed.score, good, strands, shares=True, step=True)
+    found = scored(lm._packed.score, bad, strands, shares=True, step=True)
+    others = strands.row != 1
+    assert_same(
+        (found[0][others], found[1][[0, 2, 3]]), (expected[0][others], expected[1][[0, 2, 3]])
+    )
+    assert not found[0][~others].equal(expected[0][~others])
+
+
 def greedy(lm, prompts, count):
     """[n, count] the tokens that the model finds likeliest behind prompts [n, P, D]."""
     found = []

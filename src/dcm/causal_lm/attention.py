@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -271,17 +272,20 @@ def _plain_forward(
     window: int,
     sinks: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What the kernels compute, with all scores at once: the reference."""
-    key, value = (_repeated(each, query) for each in (key, value))
-    scores = torch.einsum("qhd,khd->hqk", query, key).float() * scale
-    scores = scores.masked_fill(
-        ~_seen(starts_q, starts_k, len(query), len(key), window), -torch.inf
-    )
-    lse = scores.logsumexp(-1)
-    if sinks is not None:
-        lse = torch.logaddexp(lse, sinks.float()[:, None])
-    shares = (scores - lse[..., None]).exp().to(value.dtype)
-    return torch.einsum("hqk,khd->qhd", shares, value).contiguous(), lse
+    """What the kernels compute, text by text: the reference."""
+    found = torch.empty_like(query, memory_format=torch.contiguous_format)
+    lse = query.new_empty((query.shape[1], len(query)), dtype=torch.float32)
+    for queries, keys in _texts(starts_q, starts_k):
+        own = query[queries]
+        its_key, its_value = (_repeated(each[keys], query) for each in (key, value))
+        scores = _scores(own, its_key, scale, window)
+        whole = scores.logsumexp(-1)
+        if sinks is not None:
+            whole = torch.logaddexp(whole, sinks.float()[:, None])
+        shares = (scores - whole[..., None]).exp().to(value.dtype)
+        found[queries] = torch.einsum("hqk,khd->qhd", shares, its_value)
+        lse[:, queries] = whole
+    return found, lse
 
 
 def _plain_backward(
@@ -296,27 +300,35 @@ def _plain_backward(
     scale: float,
     window: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    wide_key, wide_value = (_repeated(each, query) for each in (key, value))
-    scores = torch.einsum("qhd,khd->hqk", query, wide_key).float() * scale
-    seen = _seen(starts_q, starts_k, len(query), len(key), window)
-    shares = (scores.masked_fill(~seen, -torch.inf) - lse[..., None]).exp()
-    in_value = torch.einsum("hqk,qhd->khd", shares.to(slope.dtype), slope)
-    in_shares = torch.einsum("qhd,khd->hqk", slope, wide_value).float()
-    mean = (slope * found).sum(-1).float().t()[..., None]
-    in_scores = (shares * (in_shares - mean) * scale).to(query.dtype)
-    in_query = torch.einsum("hqk,khd->qhd", in_scores, wide_key).contiguous()
-    in_key = torch.einsum("hqk,qhd->khd", in_scores, query)
-    return in_query, _gathered(in_key, key), _gathered(in_value, value)
+    in_query, in_key, in_value = (each.new_zeros(each.shape) for each in (query, key, value))
+    for queries, keys in _texts(starts_q, starts_k):
+        own, its_slope = query[queries], slope[queries]
+        its_key, its_value = (_repeated(each[keys], query) for each in (key, value))
+        scores = _scores(own, its_key, scale, window)
+        shares = (scores - lse[:, queries, None]).exp()
+        of_value = torch.einsum("hqk,qhd->khd", shares.to(slope.dtype), its_slope)
+        in_shares = torch.einsum("qhd,khd->hqk", its_slope, its_value).float()
+        mean = (its_slope * found[queries]).sum(-1).float().t()[..., None]
+        in_scores = (shares * (in_shares - mean) * scale).to(query.dtype)
+        in_query[queries] = torch.einsum("hqk,khd->qhd", in_scores, its_key)
+        of_key = torch.einsum("hqk,qhd->khd", in_scores, own)
+        in_key[keys], in_value[keys] = _gathered(of_key, key), _gathered(of_value, value)
+    return in_query, in_key, in_value
 
 
-def _seen(starts_q: Tensor, starts_k: Tensor, queries: int, keys: int, window: int) -> Tensor:
-    """[queries, keys] bool: which keys each query sees."""
-    place_q, place_k = (torch.arange(n, device=starts_q.device) for n in (queries, keys))
-    text_q = torch.searchsorted(starts_q[1:].contiguous(), place_q, right=True)
-    text_k = torch.searchsorted(starts_k[1:].contiguous(), place_k, right=True)
-    # How far each is from the end of its text, where queries and keys end together.
-    from_end_q = starts_q.index_select(0, (text_q + 1).clamp(max=len(starts_q) - 1)) - place_q
-    from_end_k = starts_k.index_select(0, (text_k + 1).clamp(max=len(starts_k) - 1)) - place_k
-    behind = from_end_k[None] - from_end_q[:, None]
-    seen = (text_q[:, None] == text_k[None]) & (behind >= 0)
-    return seen & (behind < window) if window else seen
+def _texts(starts_q: Tensor, starts_k: Tensor) -> Iterator[tuple[slice, slice]]:
+    """The queries and the keys of each text that has any queries."""
+    # Text by text, as masked scores would not do: no share of what is not a number is one.
+    for queries, keys in zip(pairwise(starts_q.tolist()), pairwise(starts_k.tolist()), strict=True):
+        if queries[1] > queries[0]:
+            yield slice(*queries), slice(*keys)
+
+
+def _scores(query: Tensor, key: Tensor, scale: float, window: int) -> Tensor:
+    """[heads, queries, keys] of one text; -inf where a query does not see a key."""
+    scores = torch.einsum("qhd,khd->hqk", query, key).float() * scale
+    offset = len(key) - len(query)
+    seen = torch.ones(len(query), len(key), dtype=torch.bool, device=query.device).tril(offset)
+    if window:
+        seen = seen.triu(offset - window + 1)
+    return scores.masked_fill(~seen, -torch.inf)
