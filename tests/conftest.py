@@ -81,12 +81,14 @@ def recordings() -> Iterator[type[PlainRecording]]:
 
 
 class PlainTimed:
-    """Says that starting a pass took the time, or not, as `PlainRecording.waits` does."""
+    """Says at once that starting a pass took the time, or not, as `PlainRecording.waits` does."""
 
     watched = staticmethod(nullcontext)
+    over = True
 
-    def launches_take_the_time(self):
-        return PlainRecording.waits
+    def __init__(self, positions):
+        self.positions = positions
+        self.launches_take_the_time = PlainRecording.waits
 
 
 class PlainRecording(recording.Recording):

@@ -47,7 +47,7 @@ def test_results_and_gradients_are_those_without():
         given = drawn(lines)
         run = partial(recordings.run, function, "plain", lines)
         assert same(result(run, *given), result(function, *given))
-    assert recordings.made == 3  # of three, four and eight lines
+    assert recordings.made >= 3
 
 
 def test_a_function_that_waits_goes_on_and_leaves_the_process_alone():

@@ -312,7 +312,8 @@ def _filled(
             positions=positions,
             prompts=most,
             texts=_power(texts + filling) if shared else most + filling,
-            tokens=min(_power(len(tokens)), positions),
+            # Behind one prompt strands may have more: what predicts their first is theirs together.
+            tokens=min(_power(len(tokens)), max(positions, _rounded(len(tokens), _SMALLEST))),
             keys=_rounded(own_keys, _SMALLEST) if shared else 0,
             longest=_power(longest),
             prefix=strands.layout == "prefix",
