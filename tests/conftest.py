@@ -88,7 +88,8 @@ class PlainTimed:
 
     def __init__(self, positions):
         self.positions = positions
-        self.launches_take_the_time = PlainRecording.waits
+        self.waits = PlainRecording.waits
+        self.even = positions if self.waits else positions - 1
 
 
 class PlainRecording(recording.Recording):
