@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcm import Strands
-from dcm.causal_lm import packed
+from dcm.causal_lm import packed, packing
 from dcm.causal_lm.packing import pack, packed_numbers
 from dcm.testing.doubles import TinyGenerator
 
@@ -321,7 +321,8 @@ def test_what_is_filled_up_is_little(lengths, slots, data):
     exact, rounded = (pack(strands, slots, shares=True, rounds=n).sizes for n in (0, ROUNDS))
     assert used <= exact.positions <= used + slots + 64
     assert exact.tokens == sum(lengths)
-    assert used <= rounded.positions <= max(256, (used + slots) * 1.25 + 1)
+    share = 1 / packing._IN_AN_OCTAVE
+    assert used <= rounded.positions <= max(256, (used + slots) * (1 + share))
     assert exact.tokens <= rounded.tokens <= rounded.positions
 
 
