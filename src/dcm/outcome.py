@@ -41,14 +41,18 @@ class Outcome:
         attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.
         row_steps: how many times the example was measured in all its attempts.
-        losses: mode -> nats, mean over a target's tokens, then over the mode's targets.
-        exact: every token of every target is the argmax, teacher-forced.
-        margin: smallest margin over the targets, in logits; -inf where nothing was measured.
+        losses: mode -> nats, mean over a target's tokens, then over the mode's checked targets.
+        variant_losses: likewise over the targets that are not checked.
+        exact: every token of every checked target is the argmax, teacher-forced.
+        margin: smallest margin over the checked targets, in logits; -inf where nothing was
+            measured.
         baselines: kind -> mode -> nats, with kinds `random`, `single_token`, `full_context`.
         decoded: mode -> what the saved content generates, of the mode's first target.
-        certified: the content read back from disk generates every target verbatim; None where
-            nobody checked.
-        curve: (step, mode -> nats) of the kept attempt, thinned.
+        certified: the content read back from disk generates every checked target verbatim; None
+            where nobody checked.
+        curve: (step, mode -> nats) of the kept attempt, thinned; checked targets.
+        cosines: at each step of the kept attempt the cosine between the gradients of its modes
+            in the content; empty where that was not asked for.
     """
 
     example: Example
@@ -60,9 +64,11 @@ class Outcome:
     steps: int = 0
     row_steps: int = 0
     losses: Mapping[str, float] = attrs.field(factory=dict)
+    variant_losses: Mapping[str, float] = attrs.field(factory=dict)
     exact: bool = False
     margin: float = float("-inf")
     baselines: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
     decoded: Mapping[str, str] = attrs.field(factory=dict)
     certified: bool | None = None
     curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    cosines: tuple[float, ...] = ()

@@ -26,7 +26,7 @@ _BEYOND = 4
 class Certifier:
     """Saves outcomes' contents, reads them back and decodes them greedily, free-running.
 
-    All targets of all rows are decoded together with a KV cache: other kernels and another batch
+    All checked targets of all rows are decoded together with a KV cache: other kernels and another batch
     size than those that scored them.
 
     Attributes:
@@ -54,6 +54,7 @@ class Certifier:
             _Job(place, target.mode, self.generator.encode(target.text))
             for place, outcome in enumerate(outcomes)
             for target in self.objective.targets(outcome.example)
+            if target.checked
         ]
         decoded = in_parts(lambda some: self._decode(some, saved), jobs)
         texts: list[dict[str, str]] = [{} for _ in outcomes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import attrs
 import torch
@@ -15,6 +15,7 @@ from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, Space, State
+from dcm.solver.apart import ModesApart, mean_cosine, mixed
 from dcm.solver.item import Best, Ended, Parked, Row, embedded
 from dcm.solver.state import join, one, stack, take
 from dcm.strands import Strands, StrandScores
@@ -34,6 +35,12 @@ class Setup:
     modes: Modes
     slots: int
     max_steps: int
+    interference: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """Whether the gradients of a row's modes are wanted one by one."""
+        return self.interference or self.objective.combines
 
     @property
     def space(self) -> Space:
@@ -84,6 +91,8 @@ class Lanes:
         self.rows: list[Row] = []
         self._batch: _Batch | None = None
         self._strands: Strands | None = None
+        self._apart: ModesApart | None = None
+        self._numbers = torch.empty(0)
         self._random = self._full_context = torch.empty(0)
         # Nothing but a criterion reads them.
         self._compares = setup.criterion.needs_baselines
@@ -135,17 +144,32 @@ class Lanes:
             return []
         strands = self._strands = self._strands or self._lay_out()
         content = batch.content.detach().requires_grad_()
-        scores = setup.generator.score(content, strands)
-        loss = setup.objective.loss(scores.nll, strands)
+        if setup.apart:
+            apart = self._apart = self._apart or ModesApart.of(strands)
+            leaf = apart.spread(content)
+            scores = setup.generator.score(leaf, apart.strands)
+        else:
+            leaf = content
+            scores = setup.generator.score(content, strands)
+        drawn = attrs.evolve(strands, draw=mixed(self._numbers, batch.step))
+        loss = setup.objective.loss(scores.nll, drawn)
         penalty = setup.objective.penalty(content)
         if penalty is not None:
             loss = loss + penalty
         # The sum, not the mean: a row's gradient must not depend on how many there are.
-        (gradient,) = torch.autograd.grad(loss.sum(), content)
+        wanted = [leaf] if penalty is None or leaf is content else [leaf, content]
+        gradient, *of_penalty = torch.autograd.grad(loss.sum(), wanted)
         if meanwhile is not None:
             meanwhile()
         with torch.no_grad():
-            return self._advance(batch, strands, gradient, loss.detach(), scores)
+            cosine = None
+            if setup.apart:
+                gradients = apart.gather(gradient)
+                cosine = mean_cosine(gradients)
+                gradient = setup.objective.combine(gradients)
+                for each in of_penalty:
+                    gradient = gradient + each
+            return self._advance(batch, strands, gradient, loss.detach(), scores, cosine)
 
     def _advance(
         self,
@@ -154,6 +178,7 @@ class Lanes:
         gradient: Tensor,
         loss: Tensor,
         scores: StrandScores,
+        cosine: Tensor | None,
     ) -> list[Ended]:
         setup, nll = self.setup, scores.nll.detach()
         step = batch.step + 1
@@ -167,6 +192,7 @@ class Lanes:
             random=self._random,
             full_context=self._full_context,
             logit_noise=setup.generator.logit_noise,
+            checked=strands.checked,
         )
         criterion, done = setup.criterion.update(batch.criterion, seen)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
@@ -186,11 +212,11 @@ class Lanes:
             best_margin=torch.where(better, seen.margin, batch.best_margin),
         )
         # The one transfer of the step.
-        read = torch.cat([done.float(), finite.float(), nll]).tolist()
-        count = len(self.rows)
-        return self._end_and_move(
-            batch, gradient, read[:count], read[count : 2 * count], read[2 * count :]
-        )
+        told = [done.float(), finite.float(), nll, *([] if cosine is None else [cosine])]
+        read = torch.cat(told).tolist()
+        ends = [0, *accumulate(map(len, told))]
+        parts = [read[first:stop] for first, stop in pairwise(ends)]
+        return self._end_and_move(batch, gradient, *parts)
 
     def _end_and_move(
         self,
@@ -199,6 +225,7 @@ class Lanes:
         done: list[float],
         finite: list[float],
         nll: list[float],
+        cosine: Sequence[float] = (),
     ) -> list[Ended]:
         last = self.setup.max_steps - 1
         over = [
@@ -213,6 +240,7 @@ class Lanes:
         for place, row in enumerate(self.rows):
             row.step += 1
             row.item.row_steps += 1
+            row.cosines.extend(cosine[place : place + 1])
             if over[place] or self._marks[row.step]:
                 first, stop = self._first[place], self._first[place + 1]
                 row.curve.append((row.step, tuple(nll[first:stop])))
@@ -330,7 +358,7 @@ class Lanes:
 
     def _changed(self) -> None:
         """Other rows are here now."""
-        self._strands = None
+        self._strands = self._apart = None
         self._first = [0, *accumulate(len(row.item.ids) for row in self.rows)]
 
     def _lay_out(self) -> Strands:
@@ -342,6 +370,8 @@ class Lanes:
         owner = [place for place, item in enumerate(items) for _ in item.targets]
         self._random = self._baseline("random")
         self._full_context = self._baseline("full_context")
+        self._numbers = torch.tensor([row.key.number("loss") for row in self.rows], device=device)
+        checked = [target.checked for target in targets]
         return Strands(
             row=torch.tensor(owner, device=device),
             lead=setup.modes.vectors(modes),
@@ -352,6 +382,7 @@ class Lanes:
             temperature=setup.optimizer.temperature(setup.slots),
             modes=modes,
             owners=owner,
+            checked=None if all(checked) else torch.tensor(checked, device=device),
         )
 
     def _baseline(self, kind: str) -> Tensor:

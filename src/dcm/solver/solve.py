@@ -77,6 +77,7 @@ def solve(
     modes: Modes | None = None,
     baselines: MeasuresBaselines | None = None,
     verify: Verify | None = None,
+    interference: bool = False,
     stats: Stats | None = None,
     on_step: Callable[[Stats], None] | None = None,
 ) -> Iterator[Outcome]:
@@ -102,6 +103,8 @@ def solve(
         baselines: measures baseline losses first; needed by criteria that compare with them.
         verify: certifies contents before their outcomes are given out. A row that was exact and
             fails goes on with twice the margin while it has steps left.
+        interference: measure at each step how far the modes' gradients agree, see
+            `Outcome.cosines`. With the layout `suffix` the content is then computed once a mode.
         stats: updated as the solve goes on.
         on_step: called with the stats after every step.
 
@@ -127,6 +130,7 @@ def solve(
         modes=modes or Modes(generator),
         slots=slots,
         max_steps=max_steps,
+        interference=interference,
     )
     stats = stats if stats is not None else Stats()
     return _Run(setup, examples, seed, lanes, baselines, verify, stats, on_step).outcomes()
@@ -347,8 +351,10 @@ class _Run:
             steps=best.step,
             row_steps=item.row_steps,
             losses=losses_by_mode(item, best.losses) if measured else {},
+            variant_losses=losses_by_mode(item, best.losses, checked=False) if measured else {},
             exact=best.exact,
             margin=best.margin,
             baselines=by_mode(item, item.baselines) if item.baselines else {},
             curve=tuple((step, losses_by_mode(item, nll)) for step, nll in ended.row.curve),
+            cosines=tuple(ended.row.cosines),
         )
