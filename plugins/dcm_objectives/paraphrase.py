@@ -80,10 +80,11 @@ class Paraphrase(Objective):
 
     def _variants(self, mode: str, variants: tuple[str, ...], weight: float) -> Iterator[Target]:
         variants = variants[: self.most]
-        share = weight * self.weight / (len(variants) if self.reduce == "mean" else 1)
+        among = len(variants) if self.reduce == "mean" else 1
         own = self.modes == "own"
         for number, variant in enumerate(variants, start=1):
-            yield Target(f"{mode}{_MARK}{number}" if own else mode, variant, share, checked=own)
+            name = f"{mode}{_MARK}{number}" if own else mode
+            yield Target(name, variant, weight * self.weight / among, checked=own)
 
     def loss(self, nll: Tensor, strands: Strands) -> Tensor:
         weighted = strands.weight * nll

@@ -21,6 +21,7 @@ class Csv(Table):
         context: the column of a passage the answer can be read from; None if there is none.
         variants: the columns of paraphrases of the question, a name or several: a paraphrase a
             column, taken as it stands. An empty cell is none.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         limit: how many examples to take at most; None for all.
         offset: how many usable ones to pass over.
@@ -29,5 +30,5 @@ class Csv(Table):
 
     def read(self) -> Collected:
         rows = csv_rows(self.path)
-        rows.require(self.question, self.answer, self.id, self.context, *self.variants)
+        rows.require(self.question, self.answer, self.id, self.context, *self.variants, *self.answer_variants)
         return self.choose(rows)

@@ -21,6 +21,7 @@ class Jsonl(Table):
         context: the field of a passage the answer can be read from; None if there is none.
         variants: the fields of paraphrases of the question, a name or several: each a list of
             texts, a text, or null for none.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed lines, "stop" raises.
         limit: how many examples to take at most; None for all.
         offset: how many usable ones to pass over.

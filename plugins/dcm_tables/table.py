@@ -39,6 +39,7 @@ class Table(StoredDataset):
         id: the column of the id; None makes the number of the row's line the id.
         context: the column of a passage the answer can be read from; None if there is none.
         variants: the columns of paraphrases of the question, a name or several.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
     """
 
@@ -48,6 +49,11 @@ class Table(StoredDataset):
     id: str | None = None
     context: str | None = None
     variants: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=_columns,
+        validator=attrs.validators.deep_iterable(attrs.validators.instance_of(str)),
+    )
+    answer_variants: tuple[str, ...] = attrs.field(
         default=(),
         converter=_columns,
         validator=attrs.validators.deep_iterable(attrs.validators.instance_of(str)),
@@ -78,14 +84,17 @@ class Table(StoredDataset):
             raise Unusable("without an answer")
         id = identifier(row, self.id, place) if self.id else place.rpartition(":")[2]
         context = field(row, self.context, (str, type(None)), place) if self.context else None
-        return Example(
-            id, question, answer, variants=self._variants(row, place), context=context or None
-        )
+        variants = {
+            "question": _variants(self.variants, row, place),
+            "answer": _variants(self.answer_variants, row, place),
+        }
+        return Example(id, question, answer, variants=variants, context=context or None)
 
-    def _variants(self, row: Any, place: str) -> Iterable[str]:
-        found: dict[str, None] = {}
-        for column in self.variants:
-            value = field(row, column, (str, list, type(None)), place)
-            listed = value if isinstance(value, list) else [value or ""]
-            found.update(dict.fromkeys(texts(listed, column, place)))
-        return found
+
+def _variants(columns: Iterable[str], row: Any, place: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for column in columns:
+        value = field(row, column, (str, list, type(None)), place)
+        listed = value if isinstance(value, list) else [value or ""]
+        found.update(dict.fromkeys(texts(listed, column, place)))
+    return tuple(found)

@@ -188,7 +188,7 @@ def _parsed(records: Iterable[Placed], parse: Parse, record: Any, place: str) ->
         if isinstance(records, Source):
             record = records.decode(record, place)
         example = parse(record, place)
-        texts = (example.id, example.question, example.answer, *example.aliases, *example.variants)
+        texts = (example.id, example.question, example.answer, *example.aliases)
         for text in texts:
             text.encode()  # half a surrogate pair, which JSON can write, is no text
         (example.context or "").encode()

@@ -64,6 +64,8 @@ class Experiment:
         layout: where the mode vector stands: `prefix` is [mode, c], `suffix` is [c, mode].
         baseline_draws: random contents that each target's baselines are measured behind;
             0 measures none.
+        interference: whether to measure, at each step, the cosine of the modes' gradients in the
+            content; see `dcm.solve`.
         on_error: what to do with an example that does not fit the model: "stop" before anything
             is computed, or "skip" it and count it as FAILED.
     """
@@ -84,6 +86,7 @@ class Experiment:
         default="prefix", validator=attrs.validators.in_(("prefix", "suffix"))
     )
     baseline_draws: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    interference: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     on_error: str = attrs.field(default="stop", validator=attrs.validators.in_(("stop", "skip")))
 
     def describe(self) -> dict[str, Any]:
@@ -252,6 +255,7 @@ class _Running:
             modes=modes,
             baselines=Baselines(max(1, draws)) if needed else None,
             verify=verify,
+            interference=experiment.interference,
             stats=self.stats,
             on_step=on_step,
         )

@@ -232,7 +232,8 @@ def _curve_schema() -> Any:
     import pyarrow as pa
 
     fields = [("id", pa.string()), ("attempt", pa.int32()), ("step", pa.int32())]
-    return pa.schema([*fields, ("mode", pa.string()), ("loss", pa.float32())])
+    numbers = [("loss", pa.float32()), ("cosine", pa.float32())]
+    return pa.schema([*fields, ("mode", pa.string()), *numbers])
 
 
 def _short(value: Any) -> str:
