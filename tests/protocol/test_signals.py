@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dcm.protocol.signals import conflict, few_converged, modes_in_conflict, zero_losses
+from dcm.protocol.signals import (
+    conflict,
+    few_converged,
+    gradients_apart,
+    modes_in_conflict,
+    zero_losses,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,13 @@ def test_zero_losses_on_many_examples_warn(make):
     assert zero_losses([zero, zero] + [half] * 9).fired
     assert not zero_losses([make(losses={})]).fired
     assert not zero_losses([zero]).stops
+
+
+def test_gradients_are_apart_where_they_are_at_most_steps_of_the_median_example(make):
+    apart, together = ({"cosine": 0.0, "below_zero": share} for share in (0.75, 0.25))
+    fired = gradients_apart([make(interference=each) for each in (apart, apart, together)])
+    assert fired.fired
+    assert fired.measured.value == 0.75
+    assert "more slots" in fired.as_json()["advice"]
+    assert not gradients_apart([make(interference=each) for each in (apart, together, None)]).fired
+    assert not gradients_apart([make()]).fired

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import dcm
+from dcm.cli.paraphrase import paraphrase
 from dcm.cli.reporting import reporting
 
 app = typer.Typer(
@@ -139,6 +140,9 @@ def run(
     )
     with reporting(debug, request.how_to_go_on):
         request.run()
+
+
+app.command()(paraphrase)
 
 
 @app.command("list")

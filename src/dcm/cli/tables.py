@@ -47,6 +47,10 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         if summary["p90_steps"] is not None:
             steps += f", {summary['p90_steps']:g} at the 90th percentile"
         rows.append(("steps", f"{steps}, of the converged"))
+    if summary.get("interference"):
+        found = summary["interference"]
+        gradients = f"cosine {found['cosine']:.2f} of the modes' gradients"
+        rows.append(("interference", f"{gradients}, below 0 at {percent(found['below_zero'])}"))
     for name, evaluation in summary["evaluations"].items():
         rows.append((name, _evaluation(name, evaluation)))
     if summary["row_steps"]:

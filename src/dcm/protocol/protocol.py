@@ -230,7 +230,8 @@ class Protocol:
         return record, gates
 
     def _stage_2(self) -> tuple[Record, list[Gate]]:
-        path = self._run(self.experiment, "stage-2", watched=not self.plan.force)
+        measured = attrs.evolve(self.experiment, interference=True)
+        path = self._run(measured, "stage-2", watched=not self.plan.force)
         results = list(read_results(path).values())
         report = JointReport.of(results, read_curves(path), self._counting)
         record = {**summary_of(results), **report.as_json()}
