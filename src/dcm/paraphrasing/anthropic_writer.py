@@ -16,7 +16,6 @@ class AnthropicWriter(Writer):
         endpoint: str,
         model: str,
         key: str | None,
-        temperature: float,
         max_tokens: int,
         timeout: float,
         retries: int,
@@ -28,7 +27,7 @@ class AnthropicWriter(Writer):
             raise UsageError("the client 'anthropic' is not installed", "", do) from error
         self._errors = anthropic
         self._key = key
-        self._asked = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
+        self._asked = {"model": model, "max_tokens": max_tokens}
         self._endpoint = endpoint
         # With a key given it looks for no other credentials, in the environment or on disk.
         self._client = anthropic.AsyncAnthropic(

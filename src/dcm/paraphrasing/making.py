@@ -18,7 +18,7 @@ from dcm.paraphrasing.filters import Filters
 from dcm.paraphrasing.kept import Kept
 from dcm.paraphrasing.prompts import MODES, Prompts
 from dcm.paraphrasing.reply import texts_of
-from dcm.paraphrasing.writer import Reply, Writer, WriterFailed
+from dcm.paraphrasing.writer import Reply, Writer, WriterFailed, WriterRefused
 
 Judge = Callable[[Example, str, str], bool]
 """Whether a text, given under a mode, means what the example's text means."""
@@ -139,6 +139,7 @@ class _Making:
         self.on_progress = on_progress
         self.made = Made()
         self.in_a_row = 0
+        self.stopped: DcmError | None = None
         self.next_start = 0.0
 
     async def run(self, examples: Iterable[Example]) -> Made:
@@ -173,9 +174,9 @@ class _Making:
             self.on_progress(self.made)
 
     async def _example(self, example: Example) -> dict[str, Any]:
-        rejected: list[dict[str, str]] = []
+        rejected: dict[str, list[dict[str, str]]] = {mode: [] for mode in self.maker.modes}
         variants = await asyncio.gather(
-            *(self._variants(example, mode, rejected) for mode in self.maker.modes)
+            *(self._variants(example, mode, rejected[mode]) for mode in self.maker.modes)
         )
         by_mode = dict(zip(self.maker.modes, variants, strict=True))
         return {
@@ -183,7 +184,8 @@ class _Making:
             "question": example.question,
             "answer": example.answer,
             **{f"{mode}_variants": by_mode.get(mode, []) for mode in MODES},
-            "rejected": rejected,
+            # In the order of modes, whichever was done first.
+            "rejected": [each for mode in self.maker.modes for each in rejected[mode]],
         }
 
     async def _variants(
@@ -234,6 +236,8 @@ class _Making:
         if reply is None:
             async with self.places:
                 await self._pace()
+                if self.stopped:
+                    raise self.stopped
                 reply = await self._ask(system, user)
             about = {"id": example.id, "mode": mode, "attempt": attempt, "model": maker.model}
             self.kept.put(key, reply, **about)
@@ -250,9 +254,14 @@ class _Making:
             reply = await self.maker.writer.write(system, user)
         except WriterFailed as error:
             self.in_a_row += 1
-            if self.in_a_row >= max(_IN_A_ROW, self.maker.concurrency):
+            if self.stopped is None and self.in_a_row >= max(_IN_A_ROW, self.maker.concurrency):
                 asked = f"{self.in_a_row} requests in a row have failed"
-                raise DcmError(asked, f"The last: {error}") from error
+                self.stopped = DcmError(asked, f"The last: {error}")
+            if self.stopped is not None:
+                raise self.stopped from error
+            raise
+        except WriterRefused as error:
+            self.stopped = self.stopped or error
             raise
         self.in_a_row = 0
         return reply

@@ -76,7 +76,7 @@ def open_writer(
         key_variable: the environment variable that holds the key. Without it OPENAI_API_KEY goes
             to https://api.openai.com, ANTHROPIC_API_KEY to https://api.anthropic.com, and no key
             anywhere else.
-        temperature: of sampling.
+        temperature: of sampling; Anthropic's API has none.
         max_tokens: most tokens of a reply.
         timeout: seconds to wait for a reply.
         retries: how often a request is repeated, with growing pauses, after a time-out, a lost
@@ -99,14 +99,13 @@ def open_writer(
         do = "Name it, such as --endpoint http://localhost:8000/v1"
         raise UsageError(f"the client {client!r} needs an endpoint", "Nothing was sent", do)
     key = _key(endpoint, key_variable)
-    settings = (endpoint, model, key, temperature, max_tokens, timeout, retries)
     if client == "openai":
         from dcm.paraphrasing.openai_writer import OpenAIWriter
 
-        return OpenAIWriter(*settings)
+        return OpenAIWriter(endpoint, model, key, temperature, max_tokens, timeout, retries)
     from dcm.paraphrasing.anthropic_writer import AnthropicWriter
 
-    return AnthropicWriter(*settings)
+    return AnthropicWriter(endpoint, model, key, max_tokens, timeout, retries)
 
 
 def _key(endpoint: str, variable: str | None) -> str | None:
