@@ -276,7 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--rounds", type=int, default=3, metavar="N", help="of --cost; the best counts; default 3")
     add("--out", type=Path, default=Path("runs/paraphrase"), metavar="DIR")
     asked = parser.parse_args(arguments)
-    generator = find("generator", asked.generator)(**({"model": asked.model} if asked.model else {}))
+    generator = find("generator", asked.generator)(
+        **({"model": asked.model} if asked.model else {})
+    )
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.cost:
         found = cost(generator, asked)

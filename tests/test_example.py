@@ -22,7 +22,7 @@ def test_variants_stand_by_mode_and_a_mode_without_any_is_left_out() -> None:
 
 @pytest.mark.parametrize("wrong", [[""], [5], {"answer": [" "]}, ["half a pair \ud83d"]])
 def test_a_variant_that_is_no_text_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="must be texts|surrogates not allowed"):
+    with pytest.raises(ValueError, match=r"must be texts|surrogates not allowed"):
         Example("1", "Why?", "So.", variants=wrong)
 
 

@@ -113,7 +113,7 @@ class Paraphrase(Objective):
         drawn = (strands.draw[strands.row[places]] ^ laid.texts[places]) * _ODD
         drawn = (drawn ^ (drawn >> 32)) * _ODD
         left_out = drawn.topk(count - self.subset, dim=-1).indices
-        return chosen.scatter(-1, left_out, False)
+        return chosen.scatter(-1, left_out, value=False)
 
     def _shares(self, losses: Tensor, counting: Tensor) -> Tensor:
         """[g, n] shares of losses [g, n], of which those count that `counting` says."""

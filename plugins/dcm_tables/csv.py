@@ -30,5 +30,7 @@ class Csv(Table):
 
     def read(self) -> Collected:
         rows = csv_rows(self.path)
-        rows.require(self.question, self.answer, self.id, self.context, *self.variants, *self.answer_variants)
+        rows.require(
+            self.question, self.answer, self.id, self.context, *self.variants, *self.answer_variants
+        )
         return self.choose(rows)

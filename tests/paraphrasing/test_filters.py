@@ -76,7 +76,7 @@ def test_most_paraphrases_by_hand_pass(data) -> None:
     [
         ('["One?", "Two?"]', ["One?", "Two?"]),
         ('Here they are:\n```json\n["One?",\n "Two\\n?"]\n```\nEnjoy!', ["One?", "Two ?"]),
-        ("1. One?\n2) \"Two?\"\n", ["One?", "Two?"]),
+        ('1. One?\n2) "Two?"\n', ["One?", "Two?"]),
         ("Sure!\n- One?\n* Two?", ["One?", "Two?"]),
         ('["One?", "Tw', None),
         ('[{"text": "One?"}]', None),

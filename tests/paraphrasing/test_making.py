@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.paraphrasing.servers import Asked, Misbehaviour, Server, serving
 from typer.testing import CliRunner, Result
 
 from dcm import find
 from dcm.cli.app import app
-from tests.paraphrasing.servers import Asked, Misbehaviour, Server, serving
 
 KEY = "sk-very-secret-0123456789"
 
@@ -159,7 +159,9 @@ def test_a_request_that_fails_for_good_leaves_the_others_and_is_made_up_for_late
     broken = True
 
     def answer(asked: Asked) -> str | Misbehaviour:
-        return Misbehaviour(500) if broken and "glaciers-" and asked.number == 1 else wordings(asked)
+        return (
+            Misbehaviour(500) if broken and "glaciers-" and asked.number == 1 else wordings(asked)
+        )
 
     with serving(answer) as server:
         first = call(server, "--retries", "0", "--concurrency", "1")
@@ -256,7 +258,9 @@ def test_bad_usage_is_told_before_anything_is_sent(
 def test_prompts_of_ones_own() -> None:
     assert CliRunner().invoke(app, ["paraphrase", "--write-prompts", "p.toml"]).exit_code == 0
     text = Path("p.toml").read_text(encoding="utf-8")
-    Path("p.toml").write_text(text.replace("Write {n} paraphrases of this question.", "Say it {n}x!"))
+    Path("p.toml").write_text(
+        text.replace("Write {n} paraphrases of this question.", "Say it {n}x!")
+    )
     with serving(wordings) as server:
         assert call(server, "--prompts", "p.toml", limit=1).exit_code == 0
     assert any("Say it 3x!" in asked.prompt for asked in server.asked)

@@ -58,7 +58,7 @@ class Serve:
         for _ in range(600):
             assert self.process.poll() is None, self.log.read_text()
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1)  # noqa: S310
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1)
             except OSError:
                 time.sleep(0.2)
             else:

@@ -84,11 +84,11 @@ def test_zero_losses_on_many_examples_warn(make):
     assert not zero_losses([zero]).stops
 
 
-def test_gradients_are_apart_where_they_are_at_most_steps_of_the_median_example(make):
-    apart, together = ({"cosine": 0.0, "below_zero": share} for share in (0.75, 0.25))
-    fired = gradients_apart([make(interference=each) for each in (apart, apart, together)])
+def test_gradients_are_apart_where_the_cosine_of_the_median_example_says_so(make):
+    apart, usual = ({"cosine": cosine, "below_zero": 0.75} for cosine in (-0.5, -0.1))
+    fired = gradients_apart([make(interference=each) for each in (apart, apart, usual)])
     assert fired.fired
-    assert fired.measured.value == 0.75
+    assert fired.measured.value == -0.5
     assert "more slots" in fired.as_json()["advice"]
-    assert not gradients_apart([make(interference=each) for each in (apart, together, None)]).fired
-    assert not gradients_apart([make()]).fired
+    assert not gradients_apart([make(interference=each) for each in (apart, usual, usual)]).fired
+    assert not gradients_apart([make(interference=None), make()]).fired

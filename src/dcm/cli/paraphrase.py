@@ -217,8 +217,7 @@ def _make(make: Any, maker: Any, examples: TaskDataset, out: Path) -> Made:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        found: Made = make(maker, examples, out)
-        return found
+        return make(maker, examples, out)  # type: ignore[no-any-return]
     with console.status("Loading the data set ...") as line:
         count = len(examples)
         line.update(f"0 of {count} examples")
@@ -229,8 +228,7 @@ def _make(make: Any, maker: Any, examples: TaskDataset, out: Path) -> Made:
                 f"{made.examples} of {count} examples, {made.requests} requests, {tokens} tokens"
             )
 
-        found = make(maker, examples, out, tell)
-        return found
+        return make(maker, examples, out, tell)  # type: ignore[no-any-return]
 
 
 def _cost(made: Made, price_in: float | None, price_out: float | None) -> float | None:

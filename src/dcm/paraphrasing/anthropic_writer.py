@@ -9,7 +9,7 @@ from dcm.paraphrasing.writer import Reply, Writer, WriterFailed, WriterRefused, 
 
 
 class AnthropicWriter(Writer):
-    """Asks for messages. See `open_writer` for the arguments."""
+    """Asks for messages. See `dcm.paraphrasing.open_writer` for the arguments."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from dcm.paraphrasing.writer import Reply, Writer, WriterFailed, WriterRefused, 
 
 
 class OpenAIWriter(Writer):
-    """Asks for chat completions. See `open_writer` for the arguments."""
+    """Asks for chat completions. See `dcm.paraphrasing.open_writer` for the arguments."""
 
     def __init__(
         self,

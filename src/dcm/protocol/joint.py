@@ -12,7 +12,13 @@ from dcm.protocol.counting import CERTIFIED, EXACT, SEED_RULE, Counting
 from dcm.protocol.gates import Gate
 from dcm.protocol.results import Curve, Result, modes_of
 from dcm.protocol.rule import first_step
-from dcm.protocol.signals import Signal, few_converged, gradients_apart, modes_in_conflict, zero_losses
+from dcm.protocol.signals import (
+    Signal,
+    few_converged,
+    gradients_apart,
+    modes_in_conflict,
+    zero_losses,
+)
 from dcm.protocol.statistics import Estimate, bootstrap, median, rate
 from dcm.protocol.thresholds import Graded, full_context_ratios, grade_all
 from dcm.running.summary import finite

@@ -26,8 +26,8 @@ _BEYOND = 4
 class Certifier:
     """Saves outcomes' contents, reads them back and decodes them greedily, free-running.
 
-    All checked targets of all rows are decoded together with a KV cache: other kernels and another batch
-    size than those that scored them.
+    All checked targets of all rows are decoded together with a KV cache: other kernels and
+    another batch size than those that scored them.
 
     Attributes:
         generator: the model.

@@ -11,8 +11,8 @@ from dcm.outcome import Outcome
 
 
 def curve_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The outcomes' curves as rows of curves.parquet: id, attempt, step, mode, loss in nats, and the
-    cosine of the modes' gradients at that step where it was measured."""
+    """The outcomes' curves as rows of curves.parquet: id, attempt, step, mode, loss in nats, and
+    the cosine of the modes' gradients at that step where it was measured."""
     return [
         {
             "id": outcome.example.id,

@@ -103,7 +103,10 @@ def interference(cosines: Sequence[float]) -> dict[str, float] | None:
     known = [each for each in cosines if math.isfinite(each)]
     if not known:
         return None
-    return {"cosine": fmean(known), "below_zero": share(sum(each < 0 for each in known), len(known))}
+    return {
+        "cosine": fmean(known),
+        "below_zero": share(sum(each < 0 for each in known), len(known)),
+    }
 
 
 def share(part: int, whole: int) -> float:
