@@ -86,6 +86,10 @@ class Paraphrase(Objective):
             name = f"{mode}{_MARK}{number}" if own else mode
             yield Target(name, variant, weight * self.weight / among, checked=own)
 
+    @property
+    def draws(self) -> bool:
+        return self.subset is not None
+
     def loss(self, nll: Tensor, strands: Strands) -> Tensor:
         weighted = strands.weight * nll
         total = nll.new_zeros(strands.rows)

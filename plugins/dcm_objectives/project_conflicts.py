@@ -36,6 +36,10 @@ class ProjectConflicts(Objective):
     def loss(self, nll: Tensor, strands: Strands) -> Tensor:
         return self.objective.loss(nll, strands)
 
+    @property
+    def draws(self) -> bool:
+        return self.objective.draws
+
     def penalty(self, content: Tensor) -> Tensor | None:
         return self.objective.penalty(content)
 

@@ -29,11 +29,16 @@ class Objective(ABC):
             nll: [J] float32, nats, mean over each target's tokens.
             strands: which row (`strands.row` [J]), mode (`strands.modes`) and weight
                 (`strands.weight` [J]) each has, and what a random choice is drawn from
-                (`strands.draw` [R]).
+                (`strands.draw` [R], if `draws`).
 
         Returns:
             [R] float32, R = `strands.rows`. Row r must depend on row r's strands alone.
         """
+
+    @property
+    def draws(self) -> bool:
+        """Whether `loss` reads `strands.draw`, which is made only then."""
+        return False
 
     @property
     def combines(self) -> bool:

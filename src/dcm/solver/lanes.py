@@ -151,7 +151,9 @@ class Lanes:
         else:
             leaf = content
             scores = setup.generator.score(content, strands)
-        drawn = attrs.evolve(strands, draw=mixed(self._numbers, batch.step))
+        drawn = strands
+        if setup.objective.draws:
+            drawn = attrs.evolve(strands, draw=mixed(self._numbers, batch.step))
         loss = setup.objective.loss(scores.nll, drawn)
         penalty = setup.objective.penalty(content)
         if penalty is not None:
@@ -165,7 +167,7 @@ class Lanes:
             cosine = None
             if setup.apart:
                 gradients = apart.gather(gradient)
-                cosine = mean_cosine(gradients)
+                cosine = mean_cosine(gradients) if setup.interference else None
                 gradient = setup.objective.combine(gradients)
                 for each in of_penalty:
                     gradient = gradient + each
@@ -370,7 +372,9 @@ class Lanes:
         owner = [place for place, item in enumerate(items) for _ in item.targets]
         self._random = self._baseline("random")
         self._full_context = self._baseline("full_context")
-        self._numbers = torch.tensor([row.key.number("loss") for row in self.rows], device=device)
+        if setup.objective.draws:
+            numbers = [row.key.number("loss") for row in self.rows]
+            self._numbers = torch.tensor(numbers, device=device)
         checked = [target.checked for target in targets]
         return Strands(
             row=torch.tensor(owner, device=device),
