@@ -19,6 +19,10 @@ from dcm.plugins import Plugins, Registered, installed
 
 Description = dict[str, Any]
 
+REMOTE_CODE = "trust_remote_code"
+"""The field by which a component runs code that comes with a model. What is read from a file
+never sets it."""
+
 
 def describe(component: Any, plugins: Plugins | None = None) -> Description:
     """The serial form of a component.
@@ -78,6 +82,26 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
     except (TypeError, ValueError, OverflowError) as error:
         asked = f"{kind} {description['name']!r} cannot be built"
         raise UsageError(asked, _reason(error)) from error
+
+
+def refuse_remote_code(description: Any, place: str = "") -> None:
+    """Refuse a description that asks to run code that comes with a model.
+
+    Raises:
+        UsageError: the first field that does, with its dotted name.
+    """
+    if isinstance(description, Mapping):
+        for key, value in description.items():
+            # `params` is left out of the names, as `--set` leaves it out.
+            below = place if key == "params" else f"{place}.{key}".lstrip(".")
+            if key == REMOTE_CODE and value is not False and value is not None:
+                asked = "the description asks to run Python code that comes with a model"
+                do = f"If you trust that code, say so: --set {below}=true, or {REMOTE_CODE}=True"
+                raise UsageError(asked, f"It says {below} = {value!r:.20}", do)
+            refuse_remote_code(value, below)
+    elif isinstance(description, list | tuple):
+        for number, value in enumerate(description):
+            refuse_remote_code(value, f"{place}.{number}".lstrip("."))
 
 
 def field_names(cls: type) -> list[str]:

@@ -15,6 +15,7 @@ from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, Space, State
+from dcm.solver import guard
 from dcm.solver.item import Best, Ended, Parked, Row, embedded
 from dcm.solver.state import join, one, stack, take
 from dcm.strands import Strands, StrandScores
@@ -99,16 +100,20 @@ class Lanes:
         return sum(row.item.positions(self.setup.slots) for row in self.rows)
 
     def admit(self, rows: Sequence[Row]) -> None:
-        """Put rows into free lanes."""
+        """Put rows into free lanes.
+
+        Raises:
+            ComponentError: some row, or all, made a component fail; no row was put in.
+        """
         if not rows:
             return
         fresh = [row for row in rows if row.parked is None]
         parked = [row for row in rows if row.parked is not None]
-        for group, batch in ((fresh, self._start), (parked, self._resume)):
-            if group:
-                new = batch(group)
-                self._batch = new if self._batch is None else self._batch.join(new)
-                self.rows.extend(group)
+        begun = [self._start(fresh)] if fresh else []  # whatever can fail comes first
+        begun += [self._resume(parked)] if parked else []
+        for new in begun:
+            self._batch = new if self._batch is None else self._batch.join(new)
+        self.rows += [*fresh, *parked]
         self._changed()
 
     def prepare(self, rows: Sequence[Row]) -> None:
@@ -117,7 +122,8 @@ class Lanes:
         if missing:
             setup = self.setup
             texts = embedded(setup.generator, [row.item.ids for row in missing])
-            start = setup.optimizer.start([row.key for row in missing], setup.space, texts)
+            keys = [row.key for row in missing]
+            start = guard.start(setup.optimizer, keys, setup.space, texts)
             for row, own in zip(missing, start, strict=True):
                 row.start = own
 
@@ -129,6 +135,7 @@ class Lanes:
 
         Raises:
             torch.OutOfMemoryError: nothing has changed, fewer rows may succeed.
+            ComponentError: nothing has changed; some row, or all, made a component fail.
         """
         setup, batch = self.setup, self._batch
         if batch is None:
@@ -136,10 +143,7 @@ class Lanes:
         strands = self._strands = self._strands or self._lay_out()
         content = batch.content.detach().requires_grad_()
         scores = setup.generator.score(content, strands)
-        loss = setup.objective.loss(scores.nll, strands)
-        penalty = setup.objective.penalty(content)
-        if penalty is not None:
-            loss = loss + penalty
+        loss = guard.row_losses(setup.objective, scores.nll, strands, content)
         # The sum, not the mean: a row's gradient must not depend on how many there are.
         (gradient,) = torch.autograd.grad(loss.sum(), content)
         if meanwhile is not None:
@@ -168,7 +172,7 @@ class Lanes:
             full_context=self._full_context,
             logit_noise=setup.generator.logit_noise,
         )
-        criterion, done = setup.criterion.update(batch.criterion, seen)
+        criterion, done = guard.update(setup.criterion, batch.criterion, seen)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
         # Only rows whose content failed certification have a demand.
         met = batch.demand.isneginf() | (seen.exact & (seen.margin >= batch.demand))
@@ -248,7 +252,8 @@ class Lanes:
             return None
         if rest is not batch:
             gradient = gradient.index_select(0, torch.tensor(places, device=gradient.device))
-        content, state = self.setup.optimizer.step(rest.content, gradient, rest.optimizer)
+        optimizer = self.setup.optimizer
+        content, state = guard.step(optimizer, rest.content, gradient, rest.optimizer)
         return attrs.evolve(rest, content=content, optimizer=state)
 
     def _select(self, batch: _Batch, places: list[int]) -> _Batch | None:
@@ -290,8 +295,8 @@ class Lanes:
             Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
             for row, each in zip(rows, content, strict=True)
         ]
-        optimizer = self.setup.optimizer.init(content)
-        criterion = self.setup.criterion.init(len(rows), content.device)
+        optimizer = guard.optimizer_state(self.setup.optimizer, content)
+        criterion = guard.criterion_state(self.setup.criterion, len(rows), content.device)
         return self._assemble(rows, content, optimizer, criterion, nothing)
 
     def _resume(self, rows: list[Row]) -> _Batch:

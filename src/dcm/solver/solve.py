@@ -21,6 +21,7 @@ from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
 from dcm.outcome import Outcome, Status
 from dcm.plugins import find
+from dcm.solver.guard import ComponentError, item_of, reason_not_finite
 from dcm.solver.item import Ended, Item, Row, losses_by_mode
 from dcm.solver.lanes import Lanes, Setup
 from dcm.solver.measured import MeasuresBaselines, by_mode
@@ -104,6 +105,8 @@ def solve(
             fails goes on with twice the margin while it has steps left.
         stats: updated as the solve goes on.
         on_step: called with the stats after every step.
+
+    A component that fails on an example, by raising or by a wrong shape, fails that example.
 
     Yields:
         One outcome per example.
@@ -218,8 +221,32 @@ class _Run:
                 break
             chosen.append(self.waiting.popleft())
         self.admitted = len(chosen)
-        self.lanes.admit(chosen)
+        self._admit(chosen)
         self.stats.active = len(self.lanes)
+
+    def _admit(self, rows: list[Row]) -> None:
+        """Put rows into lanes; of a component that fails, those alone that it fails on stay out."""
+        try:
+            self.lanes.admit(rows)
+        except ComponentError as error:
+            if len(rows) == 1:
+                self._fail(rows[0].item, error)
+            else:
+                for row in rows:
+                    self._admit([row])
+
+    def _fail(self, item: Item, error: ComponentError) -> None:
+        """A component failed on the item: it ends here."""
+        item.kept = None
+        self.failed.append(
+            Outcome(
+                item.example,
+                Status.FAILED,
+                reason=error.reason,
+                attempts=item.attempts,
+                row_steps=item.row_steps,
+            )
+        )
 
     def _prepare(self) -> None:
         """While the device computes: make rows ready for the lanes that will become free."""
@@ -230,7 +257,7 @@ class _Run:
         try:
             self.lanes.prepare(list(islice(self.waiting, wanted)))
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not (is_out_of_memory(error) or isinstance(error, ComponentError)):
                 raise  # else it is tried again when their lanes are free
 
     def _take_examples(self, count: int) -> bool:
@@ -240,7 +267,11 @@ class _Run:
         self.stats.examples += len(examples)
         items = []
         for example in examples:
-            item = Item.of(example, setup.objective, setup.generator)
+            try:
+                item = item_of(example, setup.objective, setup.generator)
+            except ComponentError as error:
+                self.failed.append(Outcome(example, Status.FAILED, reason=error.reason))
+                continue
             reason = item.reason_not_to_fit(setup.slots, setup.generator.context_length)
             if reason:
                 why = f"too long for the model: {reason}"
@@ -268,6 +299,8 @@ class _Run:
             try:
                 with self.room.watch(count, self.lanes.positions):
                     ended = self.lanes.step(self._prepare if self.overlaps else None)
+            except ComponentError:
+                return self._one_by_one()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -286,6 +319,24 @@ class _Run:
             self.room.shrink(len(self.lanes), self.lanes.positions)
             self.stats.lanes = self.room.lanes
             free_cached_memory()
+
+    def _one_by_one(self) -> list[Ended]:
+        """One step of each lane by itself: a row that makes a component fail ends alone."""
+        ended: list[Ended] = []
+        rest: list[Row] = []
+        for row in self.lanes.give_back(len(self.lanes)):
+            self.lanes.admit([row])
+            try:
+                ended += self.lanes.step()
+            except ComponentError as error:
+                self._fail(row.item, error)
+                self.lanes.give_back(1)
+            else:
+                self.stats.row_steps += 1
+                self.stats.useful_row_steps += 1
+                rest += self.lanes.give_back(len(self.lanes))
+        self.lanes.admit(rest)
+        return ended
 
     def _sort(self, ended: Ended) -> None:
         """Decide what an attempt's end means for its item."""
@@ -338,10 +389,14 @@ class _Run:
         item, best = ended.row.item, ended.best
         measured = best.rank > float("-inf")
         status = Status.MAX_STEPS if ended.finite else Status.NONFINITE
+        setup, reason = self.setup, ""
+        if not ended.finite:
+            reason = reason_not_finite(setup.generator, setup.objective, setup.optimizer, ended)
         return Outcome(
             example=item.example,
             status=Status.CONVERGED if ended.converged else status,
             content=content if measured else None,
+            reason=reason,
             attempts=item.attempts,
             attempt=ended.row.key.attempt + 1,
             steps=best.step,
