@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-FAILING = "failing component"
-"""The class of the reason of an example that a component failed, by raising or a wrong value."""
+FAILING = "failing "
+"""How the reason of an example that a component failed begins; the component follows."""
 
 
 class Status(StrEnum):

@@ -99,7 +99,7 @@ class GuardedTracking:
             self._run = self._tracker.start(name, description)
             if not isinstance(self._run, TrackedRun):
                 found, self._run = type(self._run).__name__, None
-                raise TypeError(f"the tracker started {found}, not a TrackedRun")  # noqa: TRY301
+                raise TypeError(f"the tracker started {found}, not a TrackedRun")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking must not stop a run
             self._warn(f"The run is not tracked: {_told(error)}")
             return
@@ -145,12 +145,16 @@ class GuardedTracking:
             self._waiting.put((method, arguments))
 
     def _work(self) -> None:
+        warned: set[str] = set()
         while (told := self._waiting.get()) is not None:
             method, arguments = told
             try:
                 getattr(self._run, method)(*arguments)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking must not stop a run
-                self._warn(f"Tracking failed: {_told(error)}")
+                words = f"Tracking failed: {_told(error)}"
+                if words not in warned:  # once is enough
+                    warned.add(words)
+                    self._warn(words)
 
 
 def _told(error: BaseException) -> str:

@@ -18,9 +18,21 @@ DESCRIPTION = {"slots": 2, "dataset": {"name": "x"}, "versions": {"torch": "1"},
 WHOLE = {"content", "experiment.json", "results.jsonl", "summary.json", "curves.parquet"}
 
 LINE = {
-    **{"status": "CONVERGED", "reason": "", "attempts": 1, "steps": 2, "row_steps": 2},
-    **{"question": "q", "answer": "a", "losses": {}, "baselines": {}, "exact": True},
-    **{"margin": 0.5, "certified": True, "decoded": {}, "evaluations": {}, "content": None},
+    "status": "CONVERGED",
+    "reason": "",
+    "attempts": 1,
+    "steps": 2,
+    "row_steps": 2,
+    "question": "q",
+    "answer": "a",
+    "losses": {},
+    "baselines": {},
+    "exact": True,
+    "margin": 0.5,
+    "certified": True,
+    "decoded": {},
+    "evaluations": {},
+    "content": None,
 }
 
 
@@ -109,7 +121,7 @@ def test_another_experiment_is_refused_and_the_field_named(run):
     other = {**DESCRIPTION, "slots": 3}
     with pytest.raises(RunDirectoryError, match=r"another experiment.*slots was 2, now it is 3"):
         RunDirectory.resume(run.path, other)
-    with pytest.raises(RunDirectoryError, match="dataset.name was"):
+    with pytest.raises(RunDirectoryError, match=r"dataset\.name was"):
         RunDirectory.resume(run.path, {**DESCRIPTION, "dataset": {"name": "y"}})
     with pytest.raises(RunDirectoryError, match="seed was null, now it is 5"):
         RunDirectory.resume(run.path, {**DESCRIPTION, "seed": 5})

@@ -68,9 +68,7 @@ def _without(value: Any, allowed: set[str], place: str) -> Any:
             if names[key] not in allowed
         }
     if isinstance(value, list):
-        return [
-            _without(each, allowed, f"{place}.{number}") for number, each in enumerate(value)
-        ]
+        return [_without(each, allowed, f"{place}.{number}") for number, each in enumerate(value)]
     return value
 
 

@@ -20,7 +20,7 @@ from dcm.secrets import mask_secrets
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and + SIGTERM, as shells count
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818 - a signal, no error, as its base
+class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM, as batch systems do."""
 
 

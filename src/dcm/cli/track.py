@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dcm.cli.overrides import TRACKER, check, default_tracker, override, split
 from dcm.errors import DcmError, UsageError
+from dcm.running.curve_parts import CURVES
 from dcm.running.curves import quartiles
 from dcm.running.description import read_description
-from dcm.running.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
+from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.running.summary import share
 from dcm.secrets import mask_secrets
 from dcm.serial import Description, build

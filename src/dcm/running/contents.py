@@ -66,7 +66,7 @@ class Contents:
         name = f"content/{self.next_shard:05d}.safetensors"
         self.next_shard += 1
         tensors = {f"content/{key}": value.contiguous() for key, value in contents.items()}
-        refs = {
+        refs: dict[str, ContentRef] = {
             key: {"file": name, "key": f"content/{key}", "sha256": of_tensor(value)}
             for key, value in contents.items()
         }

@@ -98,11 +98,7 @@ class Experiment:
         if not trust_remote_code:
             refuse_remote_code(description)
         known = {field.name for field in attrs.fields(cls)}
-        values = {
-            key: _build(value)
-            for key, value in description.items()
-            if key not in ORIGIN
-        }
+        values = {key: _build(value) for key, value in description.items() if key not in ORIGIN}
         for key in values:
             if key not in known:
                 there = f"It has {', '.join(sorted(known))}"
@@ -144,7 +140,9 @@ class Experiment:
         """
         from dcm.running.session import Session
 
-        return Session(self, Path(directory), resume, tracker, on_progress, warn, max_failures).run()
+        return Session(
+            self, Path(directory), resume, tracker, on_progress, warn, max_failures
+        ).run()
 
 
 def _describe(value: Any) -> Any:

@@ -50,11 +50,13 @@ class SortedLines:
         was, new = before.get(FINGERPRINTS, {}), now.get(FINGERPRINTS, {})
         do = "Give it what it began with, or begin a run of its own in another folder"
         if was.get("weights") != new.get("weights"):
-            there = "The weights or the tokenizer under the model's name are not those it began with"
+            there = (
+                "The weights or the tokenizer under the model's name are not those it began with"
+            )
             raise RunDirectoryError(f"{path} is a run of another model", there, do)
         examples, found = was.get("examples"), new.get("examples")
         if examples != found:
-            counts = [each.get("count") if isinstance(each, dict) else None for each in (examples, found)]
+            counts = [_count(each) for each in (examples, found)]
             there = self.other or "Of those that are not finished some say something else"
             if counts[0] != counts[1]:
                 there = f"It had {counts[0]} examples, now there are {counts[1]}"
@@ -62,9 +64,7 @@ class SortedLines:
             raise RunDirectoryError(f"{path} is a run of other examples", there, do)
 
 
-def sort_lines(
-    path: Path, contents: Contents, examples: Mapping[str, str] | None
-) -> SortedLines:
+def sort_lines(path: Path, contents: Contents, examples: Mapping[str, str] | None) -> SortedLines:
     """Look at every line of a results.jsonl and at every content that it names.
 
     Args:
@@ -77,52 +77,59 @@ def sort_lines(
     """
     found = SortedLines()
     good: list[tuple[Line, dict[str, Any]]] = []
-    seen: set[str] = set()
-    named: list[tuple[Line, str]] = []
+    bad: list[tuple[Line, str]] = []
     for line in read_lines(path):
+        result = line.result
         if not line.whole:
             found.torn = True
-            continue
-        if line.result is None:
-            named.append((line, line.problem))
-            continue
-        result = line.result
-        if result["content"]:
-            found.files.add(result["content"]["file"])
-        problem = _other_example(result, examples)
-        if problem and not found.other:
-            found.other = f"{path.name}:{line.number}: {problem}"
-        if problem:
-            named.append((line, problem))
-        elif is_to_be_tried_again(result):
-            found.again += 1
+        elif result is None:
+            bad.append((line, line.problem))
         else:
-            good.append((line, result))
-    refs = [result["content"] for _, result in good if result["content"]]
-    damaged = contents.damaged(refs)
-    found.contents = len(refs) - len(damaged)
-    place = 0
-    for line, result in good:
-        problem = ""
-        if result["content"]:
-            problem = damaged.get(place, "")
-            place += 1
-        if not problem and result["id"] in seen:
-            problem = f"example {result['id']!r} stands in a line before"
-        if problem:
-            named.append((line, problem))
-        else:
-            seen.add(result["id"])
-            found.kept.append(line.raw)
-    for line, problem in sorted(named, key=lambda each: each[0].number):
+            found.files |= {result["content"]["file"]} if result["content"] else set()
+            problem = _other_example(result, examples)
+            if problem:
+                found.other = found.other or f"{path.name}:{line.number}: {problem}"
+                bad.append((line, problem))
+            elif is_to_be_tried_again(result):
+                found.again += 1
+            else:
+                good.append((line, result))
+    bad += _without_content_or_twice(good, contents, found)
+    for line, problem in sorted(bad, key=lambda each: each[0].number):
         found.aside.append(line.raw)
         found.problems.append(f"{path.name}:{line.number}: {problem}")
     return found
 
 
+def _without_content_or_twice(
+    good: list[tuple[Line, dict[str, Any]]], contents: Contents, found: SortedLines
+) -> list[tuple[Line, str]]:
+    """Keep the lines whose content is sound, one of each example; the others, and why."""
+    with_content = [line.number for line, result in good if result["content"]]
+    refs = [result["content"] for _, result in good if result["content"]]
+    damaged = {with_content[place]: why for place, why in contents.damaged(refs).items()}
+    found.contents = len(refs) - len(damaged)
+    seen: set[str] = set()
+    bad = []
+    for line, result in good:
+        problem = damaged.get(line.number, "")
+        if not problem and result["id"] in seen:
+            problem = f"example {result['id']!r} stands in a line before"
+        if problem:
+            bad.append((line, problem))
+        else:
+            seen.add(result["id"])
+            found.kept.append(line.raw)
+    return bad
+
+
 def is_to_be_tried_again(result: Mapping[str, Any]) -> bool:
     """Whether a component failed on the example, which may be mended by now."""
-    return result["status"] == Status.FAILED and result["reason"].startswith(FAILING)
+    return bool(result["status"] == Status.FAILED and result["reason"].startswith(FAILING))
+
+
+def _count(examples: Any) -> Any:
+    return examples.get("count") if isinstance(examples, dict) else None
 
 
 def _other_example(result: Mapping[str, Any], examples: Mapping[str, str] | None) -> str:

@@ -87,9 +87,8 @@ def _in_use(folder: Path, written: bytes) -> RunDirectoryError:
     there = "Another process works in it"
     with suppress(ValueError, KeyError, TypeError):
         owner = json.loads(written)
-        there = (
-            f"Process {owner['pid']} on {owner['host']} works in it since {owner['since']}"
-            + (", which is this process" if owner["pid"] == os.getpid() else "")
+        there = f"Process {owner['pid']} on {owner['host']} works in it since {owner['since']}" + (
+            ", which is this process" if owner["pid"] == os.getpid() else ""
         )
     return RunDirectoryError(f"{folder} is in use", there, "Wait for it, or end it, then go on")
 
@@ -97,7 +96,7 @@ def _in_use(folder: Path, written: bytes) -> RunDirectoryError:
 def _local_only(folder: Path) -> str:
     """Why a lock is seen on this machine alone; nothing where others see it, too."""
     with suppress(OSError, ValueError):
-        device = os.stat(folder).st_dev
+        device = folder.stat().st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
         for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
             if line.split(" ", 3)[2] == wanted:

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dcm.errors import DcmError, RunDirectoryError
 from dcm.running.contents import ContentRef, Contents
-from dcm.running.curve_parts import CURVES as CURVES
 from dcm.running.curve_parts import CurveParts
 from dcm.running.description import check_same, check_unchanged, read_description, sealed
-from dcm.running.disk import on_disk, write_bytes
-from dcm.running.disk import write_json as write_json
+from dcm.running.disk import on_disk, write_bytes, write_json
 from dcm.running.kept import sort_lines
 from dcm.running.lock import LOCK, Lock
 from dcm.running.result_lines import read_lines
@@ -228,7 +226,9 @@ class RunDirectory:
                 file.truncate(sum(map(len, lines.kept)))
         self.damage += lines.problems
         if moved:
-            kept = {key: before[key] for key in ("versions", "git_commit") if key in before}
+            kept = {
+                key: value for key, value in before.items() if key in ("versions", "git_commit")
+            }
             write_json(self.path / EXPERIMENT, sealed({**description, **kept}))
         self._count_session()
 

@@ -16,13 +16,14 @@ from dcm.modes import Modes
 from dcm.outcome import FAILING, Outcome, Status
 from dcm.running.baselines import Baselines
 from dcm.running.certify import Certifier
+from dcm.running.curve_parts import CURVES
 from dcm.running.curves import curve_rows, quartiles
 from dcm.running.description import FINGERPRINTS, read_description
 from dcm.running.disk import on_disk
 from dcm.running.fingerprints import of_example, of_examples
 from dcm.running.progress import Progress
 from dcm.running.provenance import device_name, peak_memory, provenance
-from dcm.running.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
+from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.running.summary import finite, result_line, share, summarise
 from dcm.secrets import mask_secrets
 from dcm.serial import describe
@@ -270,7 +271,7 @@ class Session:
             stop = self.failures > most * count
             asked = f"{self.failures} of {count} examples failed, more than {most:.3g} of them"
         if stop:
-            there = f"Example {outcome.example.id!r:.80}: {outcome.reason.partition(': ')[2]}"
+            there = f"Example {outcome.example.id!r:.80}: {outcome.reason}"
             raise DcmError(asked, there, "Mend the component, then go on with --resume")
 
     def _evaluate(self, outcome: Outcome) -> dict[str, Evaluation]:
@@ -386,7 +387,9 @@ def _flat(evaluation: Any) -> Evaluation:
     for key, value in evaluation.items():
         if not isinstance(key, str) or not isinstance(value, float | int | bool | str):
             raise TypeError(f"It gave {key!r}: {type(value).__name__}, not a number, flag or text")
-        (key + value if isinstance(value, str) else key).encode()  # half a surrogate pair is no text
+        (
+            key + value if isinstance(value, str) else key
+        ).encode()  # half a surrogate pair is no text
     return dict(evaluation)
 
 

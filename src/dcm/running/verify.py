@@ -83,9 +83,7 @@ def verify(path: str | Path, experiment: Experiment | None = None) -> Verificati
     return found
 
 
-def _compare_counts(
-    run: RunDirectory, description: Mapping[str, Any], found: Verification
-) -> None:
+def _compare_counts(run: RunDirectory, description: Mapping[str, Any], found: Verification) -> None:
     """Does the summary tell of the lines that are there, and are they all?"""
     summary = run.summary()
     if (run.path / SUMMARY).exists() and summary is None:

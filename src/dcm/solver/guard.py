@@ -1,6 +1,6 @@
 """Guard: what a component gives is checked where it comes in, and a failure names the component.
 
-A component that fails on an example fails that example; `solve` sees to it that its neighbours go on.
+A component that fails on an example fails that example; `solve` lets its neighbours go on.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ from dcm.strands import Strands
 
 
 class ComponentError(DcmError):
-    """A component raised, or gave what its interface does not allow."""
+    """A component raised, or gave what its interface does not allow.
 
-    @property
-    def reason(self) -> str:
-        """The `reason` of an outcome that failed by it."""
-        return f"{FAILING}: {self.asked}: {self.there}"
+    Args:
+        name: the component's kind and name.
+        call: its method.
+        cause: what it raised, or what is wrong with what it gave.
+    """
+
+    def __init__(self, name: str, call: str, cause: str) -> None:
+        super().__init__(f"{name} failed in {call}", cause, "Mend the component")
+        self.reason = f"{FAILING}{name}: in {call}, {cause}"
 
 
 @contextmanager
@@ -52,9 +57,7 @@ def blame(component: Any, call: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         there = str(error) if isinstance(error, DcmError) else f"{type(error).__name__}: {error}"
-        raise ComponentError(
-            f"{name_of(component)} failed in {call}", " ".join(there.split()), "Mend the component"
-        ) from error
+        raise ComponentError(name_of(component), call, " ".join(there.split())) from error
 
 
 def name_of(component: Any) -> str:
