@@ -10,7 +10,8 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import attrs
 
@@ -81,7 +82,7 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
         raise
     except (TypeError, ValueError, OverflowError) as error:
         asked = f"{kind} {description['name']!r} cannot be built"
-        raise UsageError(asked, _reason(error)) from error
+        raise UsageError(asked, _misfit(cls, params) or _reason(error)) from error
 
 
 def refuse_remote_code(description: Any, place: str = "") -> None:
@@ -177,6 +178,23 @@ def _from_json(value: Any, plugins: Plugins) -> Any:
     if isinstance(value, Mapping):
         return {key: _from_json(item, plugins) for key, item in value.items()}
     return value
+
+
+def _misfit(cls: type, params: Mapping[str, Any]) -> str:
+    """The first param that is of another type than its field; empty where none shows."""
+    try:
+        hints = get_type_hints(cls)
+    except (NameError, TypeError):  # a type that is imported for type checkers alone
+        return ""
+    for field in attrs.fields(cls):
+        hint = hints.get(field.name)
+        types = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if field.alias in params and set(types) <= {int, float, bool, str, NoneType}:
+            value = params[field.alias]
+            admitted = {*types, *({int} if float in types else ())}
+            if type(value) not in admitted:
+                return f"Field {field.alias!r} is {field.type}, not {value!r:.80}"
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -78,6 +78,8 @@ class CurveParts:
 
         if not (self.folder / CURVES).exists():
             return ""
+        if not (self.folder / CURVES).is_file():
+            return f"{CURVES} is no file"
         try:
             pq.read_table(self.folder / CURVES, schema=_schema()).validate(full=True)
         except Exception as error:  # noqa: BLE001 - Arrow raises many kinds
@@ -86,12 +88,12 @@ class CurveParts:
 
     def _parts(self) -> list[tuple[int, Path]]:
         found = ((_PART.fullmatch(path.name), path) for path in self.folder.glob("curves.*.part"))
-        return sorted((int(match[1]), path) for match, path in found if match)
+        return sorted((int(match[1]), path) for match, path in found if match and path.is_file())
 
     def _reopen(self) -> None:
         """Make joined curves a part again: others come, or it was killed while it removed parts."""
         joined = self.folder / CURVES
-        if joined.exists():
+        if joined.is_file():
             with on_disk(joined):
                 settle(joined, self.folder / "curves.00000.part")
 

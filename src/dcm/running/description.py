@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcm.errors import RunDirectoryError
-from dcm.running.disk import on_disk
+from dcm.running.disk import on_disk, open_file
 from dcm.running.fingerprints import of_value
 
 FINGERPRINTS = "fingerprints"
@@ -26,8 +26,8 @@ def read_description(path: Path) -> dict[str, Any]:
         DcmError: it cannot be read.
     """
     asked, do = f"{path} is damaged", "Mend it, or begin the run anew in another folder"
-    with on_disk(path, "read"):
-        data = path.read_bytes()
+    with on_disk(path, "read"), open_file(path) as file:
+        data = file.read()
     try:
         value = json.loads(data.decode())
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dcm.errors import DcmError
 
@@ -50,6 +50,17 @@ def on_disk(path: Path, doing: str = "written") -> Iterator[None]:
         if "null byte" not in str(error):
             raise
         raise DcmError(f"{str(path)!r} is no path", "It holds a null byte", "Check it") from error
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file to read it; opening a pipe would wait for ever.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.ENOTSUP, "It is a pipe, a socket or a device, no file")
+    return path.open("rb")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -29,11 +29,14 @@ def _default(kind: str, name: str) -> Any:
     return attrs.Factory(make)
 
 
+_MOST = 10_000_000
+
+
 def _positive(instance: object, attribute: attrs.Attribute[int], value: int | None) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise UsageError(
-            f"{attribute.name} = {value!r} was asked for", "", "Give a whole number of at least 1"
-        )
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (whole and 1 <= value <= _MOST):
+        do = f"Give a whole number from 1 to {_MOST:,}"
+        raise UsageError(f"{attribute.name} = {value!r:.40} was asked for", "", do)
 
 
 @attrs.frozen

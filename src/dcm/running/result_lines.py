@@ -11,7 +11,7 @@ import attrs
 
 from dcm.outcome import Status
 from dcm.running.contents import is_ref
-from dcm.running.disk import on_disk
+from dcm.running.disk import on_disk, open_file
 
 
 @attrs.frozen
@@ -39,7 +39,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     Raises:
         DcmError: the file cannot be read.
     """
-    with on_disk(path, "read"), path.open("rb") as file:
+    with on_disk(path, "read"), open_file(path) as file:
         for number, raw in enumerate(file, start=1):
             result, problem = _parsed(raw)
             yield Line(number, raw, result, problem, raw.endswith(b"\n"))

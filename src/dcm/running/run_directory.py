@@ -20,7 +20,7 @@ from dcm.errors import DcmError, RunDirectoryError
 from dcm.running.contents import ContentRef, Contents
 from dcm.running.curve_parts import CurveParts
 from dcm.running.description import check_same, check_unchanged, read_description, sealed
-from dcm.running.disk import on_disk, write_bytes, write_json
+from dcm.running.disk import on_disk, open_file, write_bytes, write_json
 from dcm.running.kept import sort_lines
 from dcm.running.lock import LOCK, Lock
 from dcm.running.result_lines import read_lines
@@ -278,7 +278,8 @@ class RunDirectory:
     def summary(self) -> dict[str, Any] | None:
         """What summary.json holds; None where there is none that can be read."""
         try:
-            value = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+            with open_file(self.path / SUMMARY) as file:
+                value = json.loads(file.read().decode())
         except (OSError, ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
@@ -363,7 +364,8 @@ class RunDirectory:
 def _read_sessions(path: Path) -> dict[str, Any]:
     """What sessions.json says, or the same of nothing."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            value = json.loads(file.read().decode())
         shard, sessions = value["next_shard"], value["sessions"]
         known = [{**each, "seconds": float(each["seconds"])} for each in sessions]
         return {"next_shard": min(int(shard), 10**11), "sessions": known}
