@@ -38,19 +38,18 @@ def main() -> None:
     settings = ["--dataset", "squad", "--set", f"dataset.path={asked.data}"]
     settings += ["--set", f"dataset.limit={asked.pairs}", "--set", f"slots={asked.slots}"]
     settings += ["--set", "lanes=8", "--set", "baseline_draws=1"]
-    alone, killed = asked.out / "alone", asked.out / f"killed-{asked.workers}"
+    alone, killed = asked.out / "alone", asked.out / f"killed-{asked.workers}-{asked.seed}"
     if not (alone / "summary.json").exists():
         subprocess.run([*COMMAND, *settings, "--out", str(alone)], check=True)  # noqa: S603
-    took = json.loads((alone / "summary.json").read_text())["wall_seconds"]
     moments = random.Random(asked.seed)  # noqa: S311
-    found = kill_again_and_again(killed, settings, asked.kills, asked.workers, took, moments)
+    found = kill_again_and_again(killed, settings, asked.kills, asked.workers, asked.pairs, moments)
     found |= compare(alone, killed)
     print(json.dumps(found, indent=2))
     (asked.out / f"kills-{asked.workers}.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def kill_again_and_again(
-    folder: Path, settings: list[str], kills: int, workers: int, took: float, moments: random.Random
+    folder: Path, settings: list[str], kills: int, workers: int, pairs: int, moments: random.Random
 ) -> dict[str, object]:
     """Start, kill, resume, until it was killed so often; then let it end."""
     done, refused, before_it_began, by_progress = 0, 0, 0, []
@@ -68,8 +67,10 @@ def kill_again_and_again(
             if moments.random() < 0.25:
                 wait(lambda: False, moments.uniform(0, 6))  # while it loads, as a rule
             else:
-                wait(lambda logs=logs: any("done" in log.read_text() for log in logs), 120)
-                wait(lambda: False, moments.uniform(0, 1.6 * took / kills))
+                # Some examples later, at no particular moment.
+                wanted = count_lines(folder) + moments.randint(0, 2 * pairs // kills)
+                wait(lambda wanted=wanted: count_lines(folder) >= wanted, 120)
+                wait(lambda: False, moments.uniform(0, 3))
             alive = [each for each in started if each.poll() is None]
             for each in alive:
                 each.kill()
@@ -77,8 +78,7 @@ def kill_again_and_again(
         codes = [each.wait() for each in started]
         refused += sum(IN_USE in log.read_text() for log in logs)
         before_it_began += not (folder / "experiment.json").exists()
-        lines = folder / "results.jsonl"
-        by_progress.append(lines.read_bytes().count(b"\n") if lines.exists() else 0)
+        by_progress.append(count_lines(folder))
         unexpected = [
             log.read_text()[-500:]
             for code, log in zip(codes, logs, strict=True)
@@ -90,6 +90,11 @@ def kill_again_and_again(
         if 0 in codes:
             sets = {"kills": done, "refused": refused, "killed_before_it_began": before_it_began}
             return {"workers": workers, **sets, "lines_after_each": by_progress}
+
+
+def count_lines(folder: Path) -> int:
+    lines = folder / "results.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
 
 
 def wait(until: object, seconds: float) -> None:
