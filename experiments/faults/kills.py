@@ -1,10 +1,12 @@
 """Does a run that is killed again and again end as if it had never been?
 
-    python experiments/faults/kills.py dev-v2.0.json --pairs 300 --kills 50 --workers 1
+    OMP_NUM_THREADS=1 python experiments/faults/kills.py --pairs 300 --kills 50 --workers 1 -- \\
+        --dataset squad --set dataset.path=dev-v2.0.json --set dataset.limit=300 --set lanes=8
 
-One run is left alone. Another is killed by SIGKILL at random moments, from its first import on, and
-resumed each time; with `--workers 2` two processes are started at once each time, as a batch system
-does by mistake, and both are killed. Then ids, results, contents and curves are compared.
+One run is left alone. Another is killed by SIGKILL at random moments and resumed each time; with
+`--workers 2` two processes are started at once each time, as a batch system does by mistake, and
+both are killed. Then ids, results, contents and curves are compared. Each worker is a process of
+its own, forked from one that has imported everything: imports would be most of the time.
 """
 
 from __future__ import annotations
@@ -13,39 +15,77 @@ import argparse
 import json
 import os
 import random
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import transformers.models.auto.modeling_auto  # noqa: F401 - imported here, it costs a worker nothing
 from safetensors import safe_open
 
-COMMAND = [sys.executable, "-c", "from dcm.cli import main; main()", "run", "--no-track"]
+import dcm.cli
+import dcm.running.experiment
+
+COMMAND = ["dcm", "run", "--no-track"]
 IN_USE = " is in use"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", help="a SQuAD 2.0 JSON file")
+    parser.add_argument("settings", nargs="+", help="what `dcm run` is given, after --")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, default=Path("runs/kills"))
     asked = parser.parse_args()
-    settings = ["--dataset", "squad", "--set", f"dataset.path={asked.data}"]
-    settings += ["--set", f"dataset.limit={asked.pairs}", "--set", f"slots={asked.slots}"]
-    settings += ["--set", "lanes=8", "--set", "baseline_draws=1"]
+    settings = asked.settings
     alone, killed = asked.out / "alone", asked.out / f"killed-{asked.workers}-{asked.seed}"
     if not (alone / "summary.json").exists():
-        subprocess.run([*COMMAND, *settings, "--out", str(alone)], check=True)  # noqa: S603
+        Worker([*settings, "--out", str(alone)], asked.out / "alone.log").wait()
     moments = random.Random(asked.seed)  # noqa: S311
     found = kill_again_and_again(killed, settings, asked.kills, asked.workers, asked.pairs, moments)
     found |= compare(alone, killed)
     print(json.dumps(found, indent=2))
     (asked.out / f"kills-{asked.workers}.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+class Worker:
+    """A process that runs `dcm run` with further arguments and writes what it says into a file."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.code: int | None = None
+        log.write_text("")
+        self.pid = os.fork()
+        if not self.pid:
+            target = os.open(log, os.O_WRONLY | os.O_APPEND)
+            for descriptor in (1, 2):
+                os.dup2(target, descriptor)
+            sys.argv = [*COMMAND, *arguments]
+            code = 1
+            try:
+                dcm.cli.main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                os._exit(code)
+
+    def ended(self) -> bool:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code is not None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        while not self.ended():
+            time.sleep(0.02)
+        assert self.code is not None
+        return self.code
 
 
 def kill_again_and_again(
@@ -57,21 +97,20 @@ def kill_again_and_again(
         begun = (folder / "experiment.json").exists()
         options = ["--out", str(folder), *(["--resume"] if begun else settings)]
         logs = [folder.with_name(f"{folder.name}.{number}.log") for number in range(workers)]
-        started = [
-            subprocess.Popen(  # noqa: S603
-                [*COMMAND, *options], stdout=log.open("w"), stderr=subprocess.STDOUT
-            )
-            for log in logs
-        ]
+        started = [Worker(options, log) for log in logs]
         if done < kills:
-            if moments.random() < 0.25:
-                wait(lambda: False, moments.uniform(0, 6))  # while it loads, as a rule
-            else:
-                # Some examples later, at no particular moment.
-                wanted = count_lines(folder) + moments.randint(0, 2 * pairs // kills)
-                wait(lambda wanted=wanted: count_lines(folder) >= wanted, 120)
+            if moments.random() < 0.4:
                 wait(lambda: False, moments.uniform(0, 3))
-            alive = [each for each in started if each.poll() is None]
+            else:
+                # While lines are written: some of a group are there, and some are not.
+                wanted = count_lines(folder) + moments.randint(1, max(1, pairs // kills))
+                wait(
+                    lambda wanted=wanted, started=started: (
+                        count_lines(folder) >= wanted or all(each.ended() for each in started)
+                    ),
+                    120,
+                )
+            alive = [each for each in started if not each.ended()]
             for each in alive:
                 each.kill()
             done += bool(alive)
