@@ -121,3 +121,26 @@ def test_a_wrong_type_in_a_file_is_named() -> None:
     form = {"kind": "criterion", "name": "exact", "params": {"margin": "x"}}
     with pytest.raises(UsageError, match=r"'margin' is float \| None, not 'x'"):
         dcm.build(form)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_in_words_of_ours(tmp_path) -> None:
+    import torch
+
+    from dcm.testing.doubles import save_tiny_model
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "it ran",))
+
+    shapes, pickled = (save_tiny_model(tmp_path / name) for name in ("shapes", "pickled"))
+    config = json.loads((shapes / "config.json").read_text())
+    (shapes / "config.json").write_text(json.dumps({**config, "hidden_size": 32}))
+    (pickled / "model.safetensors").unlink()
+    torch.save({"a": Evil()}, pickled / "pytorch_model.bin")
+    for folder, told in ((shapes, "other shapes than its config"), (pickled, "not opened. Have")):
+        with pytest.raises(dcm.GeneratorError) as caught:
+            dcm.find("generator", "transformers")(model=str(folder), device="cpu").load()
+        assert told in str(caught.value)
+        assert "above" not in str(caught.value)
+        assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "it ran").exists()
