@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dcm.errors import DatasetError, DcmError, UsageError
-from dcm.evaluator import Evaluation, Evaluator
+from dcm.evaluator import Evaluation
 from dcm.example import Example
 from dcm.modes import Modes
 from dcm.outcome import FAILING, Outcome, Status
@@ -20,13 +20,13 @@ from dcm.running.curve_parts import CURVES
 from dcm.running.curves import curve_rows, quartiles
 from dcm.running.description import FINGERPRINTS, read_description
 from dcm.running.disk import on_disk
+from dcm.running.evaluations import flat, means, name_of
 from dcm.running.fingerprints import of_example, of_examples
 from dcm.running.progress import Progress
 from dcm.running.provenance import device_name, peak_memory, provenance
 from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.running.summary import finite, result_line, share, summarise
 from dcm.secrets import mask_secrets
-from dcm.serial import describe
 from dcm.solver import Stats, solve
 from dcm.solver.guard import ComponentError, blame, item_of
 from dcm.tracking import GuardedTracking, Tracker
@@ -283,10 +283,10 @@ class Session:
         for evaluator in self.experiment.evaluators:
             with blame(evaluator, "evaluate"):
                 (evaluation,) = evaluator.evaluate(self.experiment.generator, [example], [outcome])
-                found[_name(evaluator)] = _flat(evaluation)
+                found[name_of(evaluator)] = flat(evaluation)
         if "answer" in outcome.decoded:
             with blame(dataset, "grade"):
-                found["task"] = _flat(dataset.grade(example, outcome.decoded["answer"]))
+                found["task"] = flat(dataset.grade(example, outcome.decoded["answer"]))
         return found
 
     def _track_curves(self, run: RunDirectory) -> None:
@@ -342,7 +342,7 @@ class Session:
                 by_evaluator.setdefault(name, []).append(evaluation)
         found: dict[str, dict[str, float | None]] = {}
         for evaluator in self.experiment.evaluators:
-            name = _name(evaluator)
+            name = name_of(evaluator)
             if name in by_evaluator:
                 try:
                     with blame(evaluator, "summarise"):
@@ -353,7 +353,7 @@ class Session:
                 except ComponentError as error:
                     self.warn(f"The summary lacks what this evaluator says: {error}")
         if "task" in by_evaluator:
-            found["task"] = dict(_means(by_evaluator["task"]))
+            found["task"] = dict(means(by_evaluator["task"]))
         return found
 
     def _tell_damage(self, run: RunDirectory) -> None:
@@ -378,30 +378,3 @@ def _check_share(value: float | None) -> None:
 
 def _masked(warn: Callable[[str], None]) -> Callable[[str], None]:
     return lambda line: warn(mask_secrets(line))
-
-
-def _flat(evaluation: Any) -> Evaluation:
-    """An evaluation, flat and of JSON values."""
-    if not isinstance(evaluation, Mapping):
-        raise TypeError(f"It gave {type(evaluation).__name__}, not a mapping")
-    for key, value in evaluation.items():
-        if not isinstance(key, str) or not isinstance(value, float | int | bool | str):
-            raise TypeError(f"It gave {key!r}: {type(value).__name__}, not a number, flag or text")
-        (
-            key + value if isinstance(value, str) else key
-        ).encode()  # half a surrogate pair is no text
-    return dict(evaluation)
-
-
-def _name(evaluator: Evaluator) -> str:
-    return str(describe(evaluator)["name"])
-
-
-def _means(evaluations: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """The mean of every number in them."""
-    found: dict[str, list[float]] = {}
-    for evaluation in evaluations:
-        for key, value in evaluation.items():
-            if isinstance(value, int | float):
-                found.setdefault(key, []).append(float(value))
-    return {key: sum(values) / len(values) for key, values in found.items()}
