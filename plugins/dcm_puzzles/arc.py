@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, TaskDataset
-from dcm.reading import OnError, field, json_document
+from dcm.reading import OnError, field, json_document, path_text
 from dcm_puzzles.grids import (
     COLOURS,
     MOST,
@@ -60,8 +60,10 @@ class Arc(TaskDataset):
         on_error: "skip" leaves out malformed tasks, "stop" raises.
     """
 
-    path: str
-    solutions: str | None = None
+    path: str = attrs.field(converter=path_text)
+    solutions: str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(path_text)
+    )
     demonstrations: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
     )

@@ -13,6 +13,11 @@ from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
+def _name_or_absolute_path(name: str) -> str:
+    # A run that goes on in another folder must find the same one.
+    return str(Path(name).absolute()) if isinstance(name, str) and Path(name).exists() else name
+
+
 @attrs.frozen
 class Transformers(CausalLMGenerator):
     """Any Hugging Face causal language model, dense or mixture of experts, frozen.
@@ -29,7 +34,7 @@ class Transformers(CausalLMGenerator):
             see `dcm.causal_lm.products`; None for `dtype`.
     """
 
-    model: str
+    model: str = attrs.field(converter=_name_or_absolute_path)
     dtype_name: str = attrs.field(
         default="float32", alias="dtype", validator=attrs.validators.in_(_DTYPES)
     )

@@ -67,6 +67,12 @@ class Generator(ABC):
         """Token ids that open an ordinary text (a begin-of-text token), if the model wants any."""
         return ()
 
+    @property
+    def fingerprint(self) -> str:
+        """A short text that differs where weights or tokenizer differ: a run goes on with the
+        model it began with. Empty where nobody knows."""
+        return ""
+
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, closed by the end-of-text token."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FAILING = "failing "
+"""How the reason of an example that a component failed begins; the component follows."""
+
+
 class Status(StrEnum):
     """How an example's last attempt, or the attempt that is kept, ended."""
 
@@ -24,7 +28,7 @@ class Status(StrEnum):
     NONFINITE = "NONFINITE"
     """A loss or gradient of the attempt that is kept was not finite."""
     FAILED = "FAILED"
-    """The example could not be attempted; `reason` says why."""
+    """The example could not be attempted, or a component failed on it; `reason` says why."""
 
 
 @attrs.frozen(eq=False)
@@ -34,9 +38,9 @@ class Outcome:
     Attributes:
         example: the example.
         status: how it ended.
-        content: [K, D] float32 on the CPU, the measured content; None where status is FAILED or
-            nothing finite was measured.
-        reason: why it failed, as "class: details"; empty otherwise.
+        content: [K, D] float32 on the CPU, the measured content; None where nothing finite was
+            measured, as where the example was not attempted.
+        reason: why it failed or was not finite, as "class: details"; empty otherwise.
         attempts: how many attempts were made.
         attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.

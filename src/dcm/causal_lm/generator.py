@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from dcm.causal_lm.fingerprint import fingerprint
 from dcm.causal_lm.model import CausalLM
 from dcm.errors import GeneratorError
 from dcm.generator import Generator
@@ -46,6 +47,10 @@ class CausalLMGenerator(Generator):
     def opening(self) -> tuple[int, ...]:
         begin = self.lm.tokenizer.bos_token_id
         return () if begin is None else (int(begin),)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.lm.model, self.lm.tokenizer)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return self.lm.encode(text)

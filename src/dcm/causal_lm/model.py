@@ -17,6 +17,7 @@ from dcm.causal_lm.head import Head, linear_head
 from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
 from dcm.causal_lm.products import Compute, Products
+from dcm.causal_lm.refusals import why_not_loaded
 from dcm.causal_lm.regions import Regions
 from dcm.causal_lm.static_decoding import StaticDecoding
 from dcm.causal_lm.trials import Score, scores_as_alone
@@ -95,9 +96,8 @@ class CausalLM:
             )
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
         except Exception as error:  # the library raises many kinds
-            there = " ".join(str(error).split()) or type(error).__name__
             do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
-            raise GeneratorError(asked, there, do) from error
+            raise GeneratorError(asked, why_not_loaded(error), do) from error
         finally:
             logging.set_verbosity(verbosity)
             if bars:

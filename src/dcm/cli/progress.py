@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcm.cli.figures import duration, rate
+from dcm.secrets import mask_secrets
 
 if TYPE_CHECKING:
     from dcm.running.progress import Progress
@@ -42,6 +43,7 @@ class ProgressLine:
         self._console = console or Console(stderr=True, highlight=False)
         self._clock = clock
         self._loading = "loading"
+        self._closed = False
         self.warned = False
         self._spinner = Spinner("dots")
         self._began = clock()
@@ -84,17 +86,25 @@ class ProgressLine:
         """Take note of the progress; cheap, called after every step."""
         first, self._latest = self._latest is None, progress
         now = self._clock()
-        if self._live is None and (first or now - self._printed_at >= PLAIN_SECONDS):
+        due = first or bool(progress.waiting) or now - self._printed_at >= PLAIN_SECONDS
+        if self._live is None and due:
             self._printed, self._printed_at = progress, now
             self._print(words(progress))
 
     def warn(self, line: str) -> None:
         """Print a warning above the line."""
         self.warned = True
-        self._print(f"Warning: {' '.join(line.split())}")
+        self._print(f"Warning: {mask_secrets(' '.join(line.split()))}")
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        if self._closed:
+            return
+        try:
+            self._console.print(Text(line), soft_wrap=True)
+        except (OSError, ValueError, SystemExit):
+            # Nobody reads it any more (`| head`), which must not end a run. Of a closed pipe
+            # rich makes a SystemExit.
+            self._closed = True
 
     def rendered(self) -> RenderableType:
         """The live line: a bar that takes what the words leave of the width."""
@@ -116,6 +126,10 @@ class ProgressLine:
 
 def words(progress: Progress) -> str:
     """The progress in one line of plain text."""
+    if progress.looked_at is not None:
+        return f"{progress.looked_at}/{progress.examples} examples looked at"
+    if progress.waiting:
+        return f"{progress.finished}/{progress.examples} done, {progress.waiting}"
     done = f"{progress.finished}/{progress.examples} done"
     if not progress.row_steps:
         return done if progress.finished == progress.examples else f"{done}, starting"

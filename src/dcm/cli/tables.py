@@ -30,8 +30,8 @@ def closing_table(summary: Mapping[str, Any], out: str) -> Table:
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     finished, statuses = summary["finished"], summary["status_counts"]
     examples = str(summary["examples"])
-    # Records that made no example, and examples that could not be attempted.
-    for what, key in (("left out", "skipped"), ("not attempted", "failed_reasons")):
+    # Records that made no example, and examples on which something failed.
+    for what, key in (("left out", "skipped"), ("failed", "failed_reasons")):
         if summary[key]:
             counts = (f"{count} {reason}" for reason, count in summary[key].items())
             examples += f"; {what}: {', '.join(counts)}"
@@ -63,8 +63,9 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _evaluation(name: str, values: Mapping[str, float]) -> str:
+def _evaluation(name: str, numbers: Mapping[str, float | None]) -> str:
     """The rates among an evaluator's numbers if it gives any, else all of them."""
+    values = {key: value for key, value in numbers.items() if value is not None}
     # A data set's own grades are shares by contract.
     rates = {key: share for key, share in values.items() if key.endswith("_rate") or name == "task"}
     if rates:

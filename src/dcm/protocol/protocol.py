@@ -27,9 +27,10 @@ from dcm.protocol.signals import AFTER, Signal, few_converged
 from dcm.protocol.spot_check import SpotCheck
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
+from dcm.running.disk import write_json
 from dcm.running.experiment import Experiment
 from dcm.running.progress import Progress
-from dcm.running.run_directory import EXPERIMENT, RunDirectory, write_json
+from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.strands import Layout
 
 PROTOCOL = "protocol.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
@@ -101,7 +102,7 @@ def collect(
     """
     scan = _Scan(records, parse, on_error)
     if seed is None and limit is not None:
-        taken = tuple(islice(_distinct(scan.usable()), offset, offset + limit))
+        taken = tuple(islice(_distinct(scan.usable()), offset, min(offset + limit, sys.maxsize)))
         return _collected(taken, scan)
     lazy = isinstance(records, Source) and records.seekable
     again = lazy or (limit is not None and iter(records) is not records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -28,11 +29,20 @@ class StoredDataset(TaskDataset):
     limit: int | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(
-            [attrs.validators.instance_of(int), attrs.validators.ge(1)]
+            [
+                attrs.validators.instance_of(int),
+                attrs.validators.ge(1),
+                attrs.validators.le(sys.maxsize),
+            ]
         ),
     )
     offset: int = attrs.field(
-        default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
+        default=0,
+        validator=[
+            attrs.validators.instance_of(int),
+            attrs.validators.ge(0),
+            attrs.validators.le(sys.maxsize),
+        ],
     )
     seed: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))

@@ -12,8 +12,9 @@ from dcm.generator import Generator
 from dcm.memory_limit import in_parts
 from dcm.modes import Modes
 from dcm.objective import Objective
-from dcm.outcome import Outcome
+from dcm.outcome import Outcome, Status
 from dcm.running.run_directory import RunDirectory
+from dcm.solver.guard import ComponentError, item_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,12 +51,25 @@ class Certifier:
         }
         self.run.save_contents(contents, self.modes.as_dict(), self.modes.layout)
         saved = self.run.load_contents([self.run.ref(outcome.example.id) for outcome in outcomes])
-        jobs = [
-            _Job(place, target.mode, self.generator.encode(target.text))
-            for place, outcome in enumerate(outcomes)
-            for target in self.objective.targets(outcome.example)
-            if target.checked
-        ]
+        return self.decode(outcomes, saved)
+
+    def decode(self, outcomes: Sequence[Outcome], saved: Sequence[Tensor]) -> list[Outcome]:
+        """The same outcomes with `decoded` and `certified` filled in.
+
+        Args:
+            outcomes: N outcomes.
+            saved: N contents [K, D] float32, as they were read from disk.
+        """
+        jobs: list[_Job] = []
+        reasons: dict[int, str] = {}
+        for place, outcome in enumerate(outcomes):
+            try:
+                item = item_of(outcome.example, self.objective, self.generator)
+            except ComponentError as error:
+                reasons[place] = error.reason
+                continue
+            pairs = zip(item.targets, item.ids, strict=True)
+            jobs += [_Job(place, target.mode, ids) for target, ids in pairs if target.checked]
         decoded = in_parts(lambda some: self._decode(some, saved), jobs)
         texts: list[dict[str, str]] = [{} for _ in outcomes]
         verbatim = [True] * len(outcomes)
@@ -63,10 +77,15 @@ class Certifier:
             texts[job.outcome].setdefault(job.mode, text)
             # What the tokenizer makes of the target is what the model could say at best.
             verbatim[job.outcome] &= text == self.generator.text(job.ids)
-        return [
+        found = [
             attrs.evolve(outcome, decoded=own, certified=same)
             for outcome, own, same in zip(outcomes, texts, verbatim, strict=True)
         ]
+        for place, reason in reasons.items():
+            found[place] = attrs.evolve(
+                found[place], status=Status.FAILED, reason=reason, certified=None
+            )
+        return found
 
     def _decode(self, jobs: Sequence[_Job], contents: Sequence[Tensor]) -> list[str]:
         if not jobs:

@@ -18,6 +18,9 @@ class Progress:
         seconds: since the solver began.
         lanes: most rows at once.
         seconds_left: an estimate; None before anything is finished.
+        looked_at: how many examples were looked at so far, before anything is computed; None
+            once all were.
+        waiting: what the run waits for at its end, in words; empty where it does not.
     """
 
     examples: int
@@ -28,3 +31,5 @@ class Progress:
     seconds: float
     lanes: int
     seconds_left: float | None
+    looked_at: int | None = None
+    waiting: str = ""
