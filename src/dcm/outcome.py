@@ -36,7 +36,7 @@ class Outcome:
         status: how it ended.
         content: [K, D] float32 on the CPU, the measured content; None where status is FAILED or
             nothing finite was measured.
-        reason: why it failed, as "class: details"; empty otherwise.
+        reason: why it failed, or cannot be certified, as "class: details"; empty otherwise.
         attempts: how many attempts were made.
         attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.

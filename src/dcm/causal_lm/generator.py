@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor
@@ -23,8 +23,14 @@ class CausalLMGenerator(Generator):
 
     @cached_property
     def lm(self) -> CausalLM:
-        """The loaded model."""
-        return self.load()
+        """The loaded model, which was tried.
+
+        Raises:
+            GeneratorError: it cannot be loaded, or cannot be optimised behind vectors.
+        """
+        loaded = self.load()
+        loaded.tried.at_load()
+        return loaded
 
     @property
     def width(self) -> int:
@@ -46,6 +52,10 @@ class CausalLMGenerator(Generator):
     def opening(self) -> tuple[int, ...]:
         begin = self.lm.tokenizer.bos_token_id
         return () if begin is None else (int(begin),)
+
+    @property
+    def trials(self) -> Mapping[str, object]:
+        return self.lm.trials
 
     def encode(self, text: str) -> tuple[int, ...]:
         return self.lm.encode(text)

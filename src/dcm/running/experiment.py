@@ -21,7 +21,7 @@ from dcm.optimizer import Optimizer
 from dcm.outcome import Outcome
 from dcm.plugins import find
 from dcm.running.baselines import Baselines
-from dcm.running.certify import Certifier
+from dcm.running.certify import Certifier, unwritable
 from dcm.running.curves import curve_rows, quartiles
 from dcm.running.progress import Progress
 from dcm.running.provenance import device_name, peak_memory, provenance
@@ -157,7 +157,8 @@ class _Running:
         self.path = path
         self.resume = resume
         self.on_progress = on_progress
-        self.tracker = GuardedTracking(tracker, warn or (lambda _line: None))
+        self.warn = warn or (lambda _line: None)
+        self.tracker = GuardedTracking(tracker, self.warn)
         self.stats = Stats()
         self.before = {"finished": 0, "exact": 0, "certified": 0}
 
@@ -200,6 +201,7 @@ class _Running:
         """Look at every example once before anything is computed; how many there are."""
         experiment = self.experiment
         generator, seen = experiment.generator, set()
+        unwritten: list[str] = []
         for example in experiment.dataset:
             if example.id in seen:
                 asked = f"the data set has the id {example.id!r} twice"
@@ -211,8 +213,17 @@ class _Running:
                 if reason:
                     do = "Shorten it, use fewer slots, or leave such examples out by on_error=skip"
                     raise UsageError(f"example {example.id!r} does not fit", reason, do)
+            reasons = (
+                unwritable(generator, each) for each in experiment.objective.targets(example)
+            )
+            unwritten.extend([f"{example.id!r}, {reason}" for reason in reasons if reason][:1])
         if not seen:
             raise UsageError("the data set is empty", "", "Check its path, limit and offset")
+        if unwritten:
+            self.warn(
+                f"{len(unwritten)} of {len(seen)} examples cannot be certified, the model's "
+                f"tokenizer does not write their texts. {unwritten[0]}"
+            )
         return len(seen)
 
     def _finished_before(self, run: RunDirectory) -> set[str]:
@@ -330,6 +341,7 @@ class _Running:
             "device": device_name(str(experiment.generator.device)),
             "dtype": str(experiment.generator.dtype).removeprefix("torch."),
             "lanes": stats.lanes,
+            "trials": dict(experiment.generator.trials),
             "evaluations": self._evaluation_summary(run),
         }
 

@@ -311,7 +311,9 @@ class _Run:
         for ended, unverified in zip(batch, outcomes, strict=True):
             outcome = verified.get(unverified.example.id, unverified)
             row, item = ended.row, ended.row.item
-            uncertified = outcome.certified is False and ended.best.exact
+            # What certification gives a reason for would fail by it again.
+            hopeless = outcome.reason != unverified.reason
+            uncertified = outcome.certified is False and ended.best.exact and not hopeless
             if uncertified and ended.finite and row.step < self.setup.max_steps:
                 row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
                 # It will be measured once more where it stands, to have its gradient again.
@@ -334,6 +336,13 @@ class _Run:
             for ended, content in zip(batch, contents, strict=True)
         ]
 
+    def _not_finite(self) -> str:
+        dtype = self.setup.generator.dtype
+        where = f"a loss or a gradient in {str(dtype).removeprefix('torch.')}"
+        if dtype == torch.float16:
+            where += ", which has no number above 65504: use dtype=bfloat16 or float32"
+        return f"not finite: {where}"
+
     def _outcome(self, ended: Ended, content: Tensor) -> Outcome:
         item, best = ended.row.item, ended.best
         measured = best.rank > float("-inf")
@@ -341,6 +350,7 @@ class _Run:
         return Outcome(
             example=item.example,
             status=Status.CONVERGED if ended.converged else status,
+            reason="" if ended.converged or ended.finite else self._not_finite(),
             content=content if measured else None,
             attempts=item.attempts,
             attempt=ended.row.key.attempt + 1,
