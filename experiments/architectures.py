@@ -84,7 +84,8 @@ _COMMON: dict[str, Any] = {
     "state_size": 8,
 }
 _MAMBA2 = {"num_heads": 8, "head_dim": 16, "n_groups": 1, "expand": 2, "state_size": 8}
-_LATENT = {"num_key_value_heads": 4}
+# Attention through a latent, whose heads have two parts.
+_LATENT = {"num_key_value_heads": 4, "head_dim": 8}
 _MIXED = {"layer_types": ["linear_attention", "full_attention"]}
 SIZES: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 24},
@@ -105,6 +106,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "roberta": {"is_decoder": True, "pad_token_id": 1},
     "xlm-roberta": {"is_decoder": True, "pad_token_id": 1},
     "bert": {"is_decoder": False},
+    "mixtral": {"sliding_window": None},
     "mamba2": _MAMBA2,
     "bamba": {"attn_layer_indices": [1]},
     "falcon_h1": {"mamba_d_ssm": 128},
@@ -149,11 +151,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
     },
     "gemma4_text": {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 257},
-    "deepseek_v2": _LATENT,
-    "deepseek_v3": _LATENT,
-    "deepseek_v32": {**_LATENT, "index_topk": 16, "index_n_heads": 2, "index_head_dim": 16},
-    "minicpm3": {**_LATENT, "dim_model_base": 16},
-    "youtu": _LATENT,
+    "deepseek_v32": {"index_topk": 16, "index_n_heads": 2, "index_head_dim": 16},
+    "minicpm3": {"dim_model_base": 16},
     "llama4_text": {
         "attention_chunk_size": 16,
         "intermediate_size_mlp": 64,
@@ -196,13 +195,14 @@ def save_tiny(name: str, folder: str | Path) -> None:
     doubled = set(getattr(default, "attribute_map", {}).values())
     options = {k: v for k, v in _COMMON.items() if k in known and k not in doubled}
     options |= {k: v for k, v in _COMMON.items() if k in doubled and k in default.to_dict()}
+    options |= _LATENT if "qk_rope_head_dim" in known else {}
     config = AutoConfig.for_model(default.model_type, **{**options, **SIZES.get(name, {})})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).float()
         with torch.no_grad():
             for parameter in model.parameters():
-                spread = float(parameter.std()) if parameter.dim() > 1 else 1.0
+                spread = float(parameter.detach().std()) if parameter.dim() > 1 else 1.0
                 if 0 < spread < 0.1:
                     parameter.mul_(0.15 / spread)
             if "gemma3n" in name:
@@ -238,7 +238,7 @@ def check(folder: str | Path) -> dict[str, Any]:
 
         losses = [generator_loss(model, torch.tensor(ids[j]), prompt(j, alone)) for j in range(4)]
         torch.stack(losses).sum().backward()
-        loss_off = max(loss_off, float((torch.stack(losses) - scores.nll).abs().max()))
+        loss_off = max(loss_off, float((torch.stack(losses) - scores.nll).detach().abs().max()))
         off, size = (content.grad - alone.grad).norm(), alone.grad.norm()
         gradient_off = max(gradient_off, float(off / size))
         decoded = generator.decode(base[row], lead, limits, layout)

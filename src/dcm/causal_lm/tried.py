@@ -9,6 +9,7 @@ import torch
 from dcm.causal_lm import trials
 from dcm.causal_lm.decoding import WAYS, Way
 from dcm.errors import GeneratorError
+from dcm.memory_limit import is_out_of_memory
 
 # The least length at which anything is tried: up to it all lengths are taken to be alike.
 _LEAST = 64
@@ -38,16 +39,27 @@ class Tried:
         self._ways: dict[int, Way] = {}
         self._gradient_error: float | None = None
 
-    @torch.no_grad()
     def at_load(self) -> None:
         """Try what must hold.
 
         Raises:
             GeneratorError: the model cannot be optimised behind vectors, and why.
         """
+        asked = f"{type(self._model).__name__} cannot serve as a generator"
+        try:
+            self._at_load(asked)
+        except GeneratorError:
+            raise
+        except Exception as error:  # whatever a model's own code raises
+            if is_out_of_memory(error):
+                raise
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            do = "Check its configuration, or use another model"
+            raise GeneratorError(asked, f"It fails where it is run: {text}", do) from error
+
+    @torch.no_grad()
+    def _at_load(self, asked: str) -> None:
         model = self._model
-        name = type(model).__name__
-        asked = f"{name} cannot serve as a generator"
         length = self.length(1)
         states = trials.states(model, input_ids=trials.some_ids(model, length)[None])
         if not bool(states.isfinite().all()):
