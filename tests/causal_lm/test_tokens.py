@@ -87,7 +87,9 @@ def test_a_text_that_the_tokenizer_cannot_write_is_told_and_never_certified(tmp_
     lines = [json.dumps({"question": q, "answer": a}) for q, a in pairs]
     path.write_text("\n".join(lines), encoding="utf-8")
     generator, told = saved(tmp_path / "model", byte_tokenizer()), []
-    object.__setattr__(generator.lm, "tokenizer", word_tokenizer(["a", "b"]))
+    object.__setattr__(
+        generator.lm, "tokenizer", word_tokenizer(["a", "b", "Question:", "Answer:"])
+    )
     summary = Experiment(
         generator=generator,
         dataset=find("dataset", "jsonl")(path=str(path)),
