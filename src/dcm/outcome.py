@@ -40,7 +40,8 @@ class Outcome:
         status: how it ended.
         content: [K, D] float32 on the CPU, the measured content; None where nothing finite was
             measured, as where the example was not attempted.
-        reason: why it failed or was not finite, as "class: details"; empty otherwise.
+        reason: why it failed, was not finite, or cannot be certified, as "class: details"; empty
+            otherwise.
         attempts: how many attempts were made.
         attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.

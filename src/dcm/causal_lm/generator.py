@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor
@@ -24,8 +24,14 @@ class CausalLMGenerator(Generator):
 
     @cached_property
     def lm(self) -> CausalLM:
-        """The loaded model."""
-        return self.load()
+        """The loaded model, which was tried.
+
+        Raises:
+            GeneratorError: it cannot be loaded, or cannot be optimised behind vectors.
+        """
+        loaded = self.load()
+        loaded.tried.at_load()
+        return loaded
 
     @property
     def width(self) -> int:
@@ -51,6 +57,10 @@ class CausalLMGenerator(Generator):
     @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.lm.model, self.lm.tokenizer)
+
+    @property
+    def trials(self) -> Mapping[str, object]:
+        return self.lm.trials
 
     def encode(self, text: str) -> tuple[int, ...]:
         return self.lm.encode(text)

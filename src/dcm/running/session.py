@@ -15,7 +15,7 @@ from dcm.example import Example
 from dcm.modes import Modes
 from dcm.outcome import FAILING, Outcome, Status
 from dcm.running.baselines import Baselines
-from dcm.running.certify import Certifier
+from dcm.running.certify import Certifier, unwritable
 from dcm.running.curve_parts import CURVES
 from dcm.running.curves import curve_rows, quartiles
 from dcm.running.description import FINGERPRINTS, read_description
@@ -124,6 +124,7 @@ class Session:
         """Look at every example once before anything is computed: id -> fingerprint."""
         experiment, seen = self.experiment, dict[str, str]()
         generator, stop = experiment.generator, experiment.on_error == "stop"
+        unwritten: list[str] = []
         try:
             with blame(experiment.dataset, "__len__"):
                 count = len(experiment.dataset)
@@ -148,15 +149,22 @@ class Session:
                 raise UsageError(asked, "", "Ids must differ")
             seen[example.id] = of_example(example)
             self.places.append(place)
+            try:
+                item = item_of(example, experiment.objective, generator)
+            except ComponentError:
+                continue  # it fails alone, when its turn comes
+            reasons = (unwritable(generator, each) for each in item.targets if each.checked)
+            unwritten.extend([f"{example.id!r}, {reason}" for reason in reasons if reason][:1])
             if stop:
-                try:
-                    item = item_of(example, experiment.objective, generator)
-                except ComponentError:
-                    continue  # it fails alone, when its turn comes
                 reason = item.reason_not_to_fit(experiment.slots, generator.context_length)
                 if reason:
                     do = "Shorten it, use fewer slots, or leave such examples out by on_error=skip"
                     raise UsageError(f"example {example.id!r} does not fit", reason, do)
+        if unwritten:
+            self.warn(
+                f"{len(unwritten)} of {len(seen)} examples cannot be certified, the model's "
+                f"tokenizer does not write their texts. {unwritten[0]}"
+            )
         if not seen:
             raise UsageError("the data set is empty", "", "Check its path, limit and offset")
         return seen
@@ -333,6 +341,7 @@ class Session:
             "device": device_name(str(experiment.generator.device)),
             "dtype": str(experiment.generator.dtype).removeprefix("torch."),
             "lanes": stats.lanes,
+            "trials": dict(experiment.generator.trials),
             "evaluations": self._evaluation_summary(run),
         }
 

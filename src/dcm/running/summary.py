@@ -48,7 +48,8 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
     Rates are shares of the finished examples, steps are those of the converged, and
     `mean_loss_ratio` is the mean over examples and modes of final / random baseline loss.
     `interference` is the mean over examples of what was measured of it, None where nothing was.
-    `failed_reasons` counts FAILED examples by the class of their reason, "too long for the model".
+    `failed_reasons` counts examples that have a reason not to be done by its class: "too long for
+    the model", "not what the tokenizer writes", "not finite".
 
     Args:
         results: lines of results.jsonl; read once.

@@ -151,6 +151,11 @@ def reason_not_finite(
         return f"not finite: contents of the {name_of(optimizer)}"
     if curve and all(map(math.isfinite, curve[-1][1])):
         return f"not finite: loss or gradient of the {name_of(objective)}"
+    if generator.dtype == torch.float16:
+        return (
+            f"not finite: loss of the {name_of(generator)} in float16, which has no number above "
+            "65504: use dtype=bfloat16 or float32"
+        )
     return f"not finite: loss of the {name_of(generator)}"
 
 

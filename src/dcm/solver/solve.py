@@ -361,7 +361,9 @@ class _Run:
         for ended, unverified in zip(batch, outcomes, strict=True):
             outcome = verified.get(unverified.example.id, unverified)
             row, item = ended.row, ended.row.item
-            uncertified = outcome.certified is False and ended.best.exact
+            # What certification gives a reason for would fail by it again.
+            hopeless = outcome.reason != unverified.reason
+            uncertified = outcome.certified is False and ended.best.exact and not hopeless
             if uncertified and ended.finite and row.step < self.setup.max_steps:
                 row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
                 # It will be measured once more where it stands, to have its gradient again.
