@@ -1,0 +1,79 @@
+"""MemoryItem: one kept content, with its texts and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dcm.memory.contents import Shards, unpack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dcm.memory.memory import Memory
+
+
+@attrs.frozen(eq=False)
+class MemoryItem:
+    """One kept content, with its texts and figures. Reading it loads no torch before `content`.
+
+    Attributes:
+        id: the example's id.
+        line: its line of results.jsonl, as the page on design describes it.
+    """
+
+    id: str
+    line: Mapping[str, Any]
+    _memory: Memory = attrs.field(repr=False)
+    _shards: Shards = attrs.field(repr=False)
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """mode -> the text that the content was certified to generate, or did generate."""
+        known = {mode: self.line[mode] for mode in ("question", "answer") if self.line.get(mode)}
+        return {**known, **self.line["decoded"]}
+
+    @property
+    def certified(self) -> bool:
+        """Whether the content, read back, generated every target verbatim."""
+        return self.line["certified"] is True
+
+    @property
+    def content(self) -> Tensor:
+        """[K, D] float32 on the CPU, whatever it is kept in."""
+        return unpack(*self._shards.packed(self.line["content"]))
+
+    @property
+    def slots(self) -> int:
+        """K."""
+        return self._shards.slots(self.line["content"])
+
+    @property
+    def layout(self) -> str:
+        """Where the mode vector stands: `prefix` is [mode, c], `suffix` is [c, mode]."""
+        return self._shards.layout(self.line["content"])
+
+    @property
+    def bytes(self) -> int:
+        """What the content takes, with its scales; texts and mode vectors not counted."""
+        packed, scale = self._shards.packed(self.line["content"])
+        scales = 0 if scale is None else scale.numel() * scale.element_size()
+        return int(packed.numel() * packed.element_size() + scales)
+
+    def mode_vector(self, mode: str) -> Tensor | None:
+        """[D] float32 on the CPU, the vector that the content was optimised with."""
+        return self._shards.mode(self.line["content"], mode)
+
+    def packed(self) -> tuple[Tensor, Tensor | None]:
+        """The content as it is kept, and the scales of int8, see `dcm.memory.contents.pack`."""
+        return self._shards.packed(self.line["content"])
+
+    def generate(self, mode: str = "answer", max_new_tokens: int = 256) -> str:
+        """What the model generates behind this content under a mode, greedily.
+
+        Raises:
+            UsageError: the content was not optimised for that mode.
+        """
+        return self._memory.generate([self.id], mode, max_new_tokens)[0]
