@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dcm.errors import RunDirectoryError
-from dcm.memory.trigrams import Numbers, Trigrams
+from dcm.memory.trigrams import Trigrams
 from dcm.running.run_directory import RESULTS
+
+if TYPE_CHECKING:
+    from dcm.memory.trigrams import Numbers
 
 FOLDER = "memory"
 
