@@ -21,12 +21,18 @@ class Candidate:
     Attributes:
         id: its item.
         question: the item's stored question.
+        answer: the item's stored answer.
         loss: nats, L(text | question mode, c).
+        relevance: how near the stored question's words are, BM25 of their trigrams.
+        score: `loss` less the relevance as far as it counts; the lower the better.
     """
 
     id: str
     question: str
+    answer: str
     loss: float
+    relevance: float
+    score: float
 
 
 @attrs.frozen
@@ -38,8 +44,9 @@ class Answer:
             no memory fits.
         id: the item of the best content.
         loss: nats, L(question | question mode, c) behind the best content.
-        margin: how many nats the runner-up is worse; infinite where there is none.
-        fits: whether the loss is below the memory's threshold; None where it has none.
+        margin: how much worse the best content with another stored answer scores, in nats;
+            infinite where there is none.
+        fits: whether the margin reaches the memory's threshold; None where it has none.
         candidates: the best contents, best first.
     """
 
@@ -56,14 +63,14 @@ class Threshold:
     """From where on no memory fits.
 
     Attributes:
-        loss: nats; a best content with a higher loss does not fit.
+        margin: nats; an answer with a smaller margin does not fit.
         false_answers: the share of the unrelated questions that got an answer all the same.
         questions: how many unrelated questions it was found with.
         of: "memory" where they were the memory's own, asked of all other items, or "given".
         items: how many items the memory had.
     """
 
-    loss: float
+    margin: float
     false_answers: float
     questions: int
     of: str
@@ -71,14 +78,14 @@ class Threshold:
 
     @classmethod
     def kept(cls, paths: Sequence[Path]) -> Threshold | None:
-        """What was kept beside the runs; the lowest, since more items find more that is near."""
+        """What was kept beside the runs; the strictest of several."""
         found = []
         for path in paths:
             try:
                 found.append(cls(**json.loads((path / THRESHOLD).read_text(encoding="utf-8"))))
             except (OSError, TypeError, ValueError):
                 return None
-        return min(found, key=lambda each: each.loss)
+        return max(found, key=lambda each: each.margin)
 
     def keep(self, paths: Sequence[Path]) -> None:
         """Write it beside each run."""

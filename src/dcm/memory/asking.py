@@ -29,54 +29,85 @@ _LEAST_QUESTIONS = 20
 
 
 def ask_all(
-    memory: Memory, texts: Sequence[str], top: int, shortlist: int | None
+    memory: Memory, texts: Sequence[str], top: int, shortlist: int | None, words: float
 ) -> list[Answer]:
     """See `Memory.ask_all`."""
-    ranked = [
-        sorted(each, key=lambda found: found[1])
-        for each in measured(memory, texts, shortlist_of(memory, texts, shortlist))
-    ]
-    answers = memory.generate_from([found[0][0] for found in ranked], "answer")
-    threshold = memory.threshold
+    found = candidates(memory, texts, shortlist, words)
+    best = [memory[each[0].id] for each in found]
+    answers, threshold = memory.generate_from(best, "answer"), memory.threshold
     return [
         Answer(
             text=text,
-            id=found[0][0].id,
-            loss=found[0][1],
-            margin=found[1][1] - found[0][1] if len(found) > 1 else float("inf"),
-            fits=None if threshold is None else found[0][1] <= threshold.loss,
-            candidates=tuple(
-                Candidate(item.id, item.line["question"], loss) for item, loss in found[:top]
-            ),
+            id=each[0].id,
+            loss=each[0].loss,
+            margin=margin(each),
+            fits=None if threshold is None else margin(each) >= threshold.margin,
+            candidates=tuple(each[:top]),
         )
-        for text, found in zip(answers, ranked, strict=True)
+        for text, each in zip(answers, found, strict=True)
     ]
 
 
-def shortlist_of(
-    memory: Memory, texts: Sequence[str], shortlist: int | None
-) -> list[list[MemoryItem]]:
-    """For each text the items whose contents are measured.
+def candidates(
+    memory: Memory,
+    texts: Sequence[str],
+    shortlist: int | None,
+    words: float,
+    without: Sequence[str | None] = (),
+) -> list[list[Candidate]]:
+    """For each text the contents that were measured, best first.
+
+    Args:
+        without: for each text an item that is left out, with all that have its question.
 
     Raises:
         UsageError: the memory is empty, or a text is.
     """
     if not len(memory):
         raise UsageError("the memory is empty", "", "Add pairs, or open a run that has some")
-    for text in texts:
+    if shortlist is not None and shortlist < 1:
+        raise UsageError(f"shortlist = {shortlist} was asked for", "", "Give at least 1, or None")
+    near: list[list[tuple[MemoryItem, float]]] = []
+    known: dict[int, MemoryItem] = {}
+    for text, left_out in zip(texts, without or [None] * len(texts), strict=True):
         if not text.strip():
             raise UsageError("an empty text was asked", "", "Ask a question")
-    if shortlist is None:
-        every = [memory.numbered(place) for place in memory.places]
-        return [every for _ in texts]
-    if shortlist < 1:
-        raise UsageError(f"shortlist = {shortlist} was asked for", "", "Give at least 1, or None")
-    return [[memory.numbered(at) for at in memory.shortlist(text, shortlist)] for text in texts]
+        own = []
+        for place, relevance in memory.shortlist(text, shortlist):
+            item = known.setdefault(place, memory.numbered(place))
+            if left_out is None or left_out not in (item.id, item.line["question"]):
+                own.append((item, relevance))
+        near.append(own)
+    losses = measured(memory, texts, [[item for item, _ in own] for own in near])
+    return [
+        sorted(
+            (
+                Candidate(
+                    id=item.id,
+                    question=item.line["question"],
+                    answer=item.line["answer"],
+                    loss=loss,
+                    relevance=relevance,
+                    score=loss - words * relevance,
+                )
+                for (item, relevance), loss in zip(own, own_losses, strict=True)
+            ),
+            key=lambda each: each.score,
+        )
+        for own, own_losses in zip(near, losses, strict=True)
+    ]
+
+
+def margin(found: Sequence[Candidate]) -> float:
+    """How much worse the best candidate with another answer than the first scores."""
+    first = found[0]
+    others = (each.score for each in found if each.answer != first.answer)
+    return next(others, float("inf")) - first.score
 
 
 def measured(
     memory: Memory, texts: Sequence[str], items: Sequence[Sequence[MemoryItem]]
-) -> list[list[tuple[MemoryItem, float]]]:
+) -> list[list[float]]:
     """L(text | question mode, c) in nats, for each text behind each of its items."""
     generator = memory.generator
     ids = [generator.encode(text) for text in texts]
@@ -120,44 +151,35 @@ def measured(
         for some in (own[at : at + most] for at in range(0, len(own), most)):
             for at, nats in zip(some, in_parts(loss, some), strict=True):
                 losses[at] = nats
-    whole = iter(zip((item for _, item in pairs), losses, strict=True))
+    whole = iter(losses)
     return [[next(whole) for _ in own] for own in items]
 
 
-def calibrate(memory: Memory, texts: Sequence[str] | None, false_answers: float) -> Threshold:
+def calibrate(
+    memory: Memory, texts: Sequence[str] | None, false_answers: float, words: float
+) -> Threshold:
     """See `Memory.calibrate`."""
     if not 0 <= false_answers < 1:
         raise UsageError(f"false_answers = {false_answers} was asked for", "", "Give a share")
     own = texts is None
+    without: list[str | None] = []
     if texts is None:
         places = memory.places
-        step = max(1, len(places) // _QUESTIONS)
-        asked = [memory.numbered(place) for place in places[::step][:_QUESTIONS]]
-        texts = [item.line["question"] for item in asked]
-        others = [
-            [item for item in near if item.id != self.id and item.line["question"] != text][
-                :_NEAREST
-            ]
-            for self, text, near in zip(
-                asked, texts, shortlist_of(memory, texts, _NEAREST + 1), strict=True
-            )
-        ]
-    else:
-        others = shortlist_of(memory, texts, _NEAREST)
-    best = sorted(
-        min(loss for _, loss in found) for found in measured(memory, texts, others) if found
-    )
-    if len(best) < _LEAST_QUESTIONS:
-        asked_for = f"a threshold from {len(best)} unrelated questions was asked for"
+        asked = [memory.numbered(place) for place in places[:: max(1, len(places) // _QUESTIONS)]]
+        texts = without = [item.line["question"] for item in asked[:_QUESTIONS]]
+    found = candidates(memory, texts, _NEAREST, words, without)
+    margins = sorted((margin(each) for each in found if len(each) > 1), reverse=True)
+    if len(margins) < _LEAST_QUESTIONS:
+        asked_for = f"a threshold from {len(margins)} unrelated questions was asked for"
         do = f"Give at least {_LEAST_QUESTIONS}, such as questions of another data set"
         raise UsageError(asked_for, "They tell too little", do)
-    allowed = int(false_answers * len(best))
+    allowed = int(false_answers * len(margins))
     # Between the last that may be answered and the first that may not.
-    below = best[allowed - 1] if allowed else best[0] - (best[-1] - best[0]) / len(best)
+    above = margins[allowed - 1] if allowed else margins[0] + 0.1
     threshold = Threshold(
-        loss=(below + best[allowed]) / 2,
-        false_answers=allowed / len(best),
-        questions=len(best),
+        margin=(above + margins[allowed]) / 2,
+        false_answers=allowed / len(margins),
+        questions=len(margins),
         of="memory" if own else "given",
         items=len(memory),
     )

@@ -13,29 +13,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kept = Literal["float32", "bfloat16", "float16", "int8"]
-"""What a content is kept in. `int8` has a float32 scale for each slot beside it."""
+"""What a content is kept in. `int8` has a float32 scale for each slot."""
 
 # Files that are held open; each costs a descriptor and its header.
 _MOST_OPEN = 64
 
 
-def pack(content: Tensor, kept: Kept) -> tuple[Tensor, Tensor | None]:
-    """A content [..., K, D] float32 as it is kept, and the scales [..., K] float32 of `int8`.
+def pack(content: Tensor, kept: Kept) -> Tensor:
+    """A content [..., K, D] float32 as it is kept.
 
-    Rounding to the nearest, symmetric, a scale for each slot: its largest number is +-127.
+    [..., K, D] of a floating dtype, or [..., K, D + 4] int8: D whole numbers, and behind them the
+    four bytes of the slot's float32 scale, that of its largest number over 127. Rounding is to the
+    nearest.
     """
     import torch
 
     if kept != "int8":
-        return content.to(getattr(torch, kept)), None
-    scale = content.abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny * 127) / 127
-    return (content / scale.unsqueeze(-1)).round().clamp(-127, 127).to(torch.int8), scale
+        return content.to(getattr(torch, kept))
+    tiny = torch.finfo(torch.float32).tiny
+    scale = (content.abs().amax(-1, keepdim=True) / 127).clamp(min=tiny)
+    whole = (content / scale).round().clamp(-127, 127).to(torch.int8)
+    return torch.cat([whole, scale.view(torch.int8)], dim=-1)
 
 
-def unpack(packed: Tensor, scale: Tensor | None) -> Tensor:
+def unpack(packed: Tensor) -> Tensor:
     """[..., K, D] float32 from what `pack` made."""
-    whole = packed.float()
-    return whole if scale is None else whole * scale.unsqueeze(-1)
+    import torch
+
+    if packed.dtype != torch.int8:
+        return packed.float()
+    return packed[..., :-4].float() * packed[..., -4:].contiguous().view(torch.float32)
 
 
 class Shards:
@@ -49,20 +56,19 @@ class Shards:
         self._run = run
         self._open: OrderedDict[str, Any] = OrderedDict()
 
-    def packed(self, ref: Mapping[str, str]) -> tuple[Tensor, Tensor | None]:
-        """A content [K, D] as it is kept, and its scales if it has any.
+    def packed(self, ref: Mapping[str, str]) -> Tensor:
+        """A content as it is kept, see `pack`.
 
         Raises:
             RunDirectoryError: the shard cannot be read, or has no such content.
         """
         shard, name = self._shard(ref["file"]), ref["key"]
-        scale = "scale/" + name.removeprefix("content/")
         try:
-            tensor = shard.get_tensor(name)
-            return tensor, shard.get_tensor(scale) if str(tensor.dtype) == "torch.int8" else None
+            found: Tensor = shard.get_tensor(name)
         except Exception as error:  # the library raises its own kind
             asked = f"{self._run / ref['file']} has no readable content {name!r}"
             raise RunDirectoryError(asked, str(error), "Restore it from a copy") from error
+        return found
 
     def slots(self, ref: Mapping[str, str]) -> int:
         """K of a content, without reading it."""

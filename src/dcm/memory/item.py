@@ -43,7 +43,7 @@ class MemoryItem:
     @property
     def content(self) -> Tensor:
         """[K, D] float32 on the CPU, whatever it is kept in."""
-        return unpack(*self._shards.packed(self.line["content"]))
+        return unpack(self.packed)
 
     @property
     def slots(self) -> int:
@@ -57,17 +57,16 @@ class MemoryItem:
 
     @property
     def bytes(self) -> int:
-        """What the content takes, with its scales; texts and mode vectors not counted."""
-        packed, scale = self._shards.packed(self.line["content"])
-        scales = 0 if scale is None else scale.numel() * scale.element_size()
-        return int(packed.numel() * packed.element_size() + scales)
+        """What the content takes; texts and mode vectors not counted."""
+        return int(self.packed.numel() * self.packed.element_size())
 
     def mode_vector(self, mode: str) -> Tensor | None:
         """[D] float32 on the CPU, the vector that the content was optimised with."""
         return self._shards.mode(self.line["content"], mode)
 
-    def packed(self) -> tuple[Tensor, Tensor | None]:
-        """The content as it is kept, and the scales of int8, see `dcm.memory.contents.pack`."""
+    @property
+    def packed(self) -> Tensor:
+        """The content as it is kept, see `dcm.memory.contents.pack`."""
         return self._shards.packed(self.line["content"])
 
     def generate(self, mode: str = "answer", max_new_tokens: int = 256) -> str:
