@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dcm.hooks import Component as Component
     from dcm.hooks import hookimpl as hookimpl
     from dcm.memory.memory import Memory as Memory
-    from dcm.memory.memory import open as open
+    from dcm.memory.memory import open as open  # noqa: A004 - dcm.open, as gzip.open
     from dcm.modes import Modes as Modes
     from dcm.objective import Objective as Objective
     from dcm.optimizer import Optimizer as Optimizer

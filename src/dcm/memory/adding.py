@@ -209,7 +209,7 @@ class _Writer:
         return [self._verified(each, read) for each in self._decoded(outcomes, read)]
 
     def _verified(self, outcome: Outcome, read: Mapping[str, Tensor]) -> Outcome:
-        wanted = {}
+        wanted: dict[str, str] = {}
         for target in self.objective.targets(outcome.example):
             # What the tokenizer makes of the target is what the model could say at best.
             text = self.generator.text(self.generator.encode(target.text))

@@ -12,7 +12,7 @@ from dcm.errors import UsageError
 from dcm.memory.answer import Answer, Candidate, Threshold
 from dcm.memory.memory import mode_vector
 from dcm.memory_limit import in_parts
-from dcm.strands import Strands
+from dcm.strands import Layout, Strands
 
 if TYPE_CHECKING:
     from dcm.memory.item import MemoryItem
@@ -53,12 +53,12 @@ def candidates(
     texts: Sequence[str],
     shortlist: int | None,
     words: float,
-    without: Sequence[str | None] = (),
+    without: Sequence[str] = (),
 ) -> list[list[Candidate]]:
     """For each text the contents that were measured, best first.
 
     Args:
-        without: for each text an item that is left out, with all that have its question.
+        without: for each text the stored question whose items are left out.
 
     Raises:
         UsageError: the memory is empty, or a text is.
@@ -69,13 +69,13 @@ def candidates(
         raise UsageError(f"shortlist = {shortlist} was asked for", "", "Give at least 1, or None")
     near: list[list[tuple[MemoryItem, float]]] = []
     known: dict[int, MemoryItem] = {}
-    for text, left_out in zip(texts, without or [None] * len(texts), strict=True):
+    for text, left_out in zip(texts, without or [""] * len(texts), strict=True):
         if not text.strip():
             raise UsageError("an empty text was asked", "", "Ask a question")
         own = []
         for place, relevance in memory.shortlist(text, shortlist):
             item = known.setdefault(place, memory.numbered(place))
-            if left_out is None or left_out not in (item.id, item.line["question"]):
+            if item.line["question"] != left_out:
                 own.append((item, relevance))
         near.append(own)
     losses = measured(memory, texts, [[item for item, _ in own] for own in near])
@@ -116,7 +116,8 @@ def measured(
 
     def loss(some: Sequence[int]) -> list[float]:
         rows: dict[str, int] = {}
-        contents, leads = [], []
+        contents: list[torch.Tensor] = []
+        leads: list[torch.Tensor] = []
         for at in some:
             item = pairs[at][1]
             if item.id not in rows:
@@ -124,14 +125,13 @@ def measured(
                 contents.append(item.content)
                 leads.append(mode_vector(item, "question"))
         row = torch.tensor([rows[pairs[at][1].id] for at in some], device=generator.device)
-        layout = "suffix" if pairs[some[0]][1].layout == "suffix" else "prefix"
         strands = Strands(
             row=row,
             lead=torch.stack(leads).to(generator.device)[row],
             ids=[ids[pairs[at][0]] for at in some],
             weight=torch.ones(len(some), device=generator.device),
             rows=len(contents),
-            layout=layout,
+            layout=pairs[some[0]][1].layout,
         )
         with torch.no_grad():
             scores = generator.score(torch.stack(contents).to(generator.device), strands)
@@ -140,7 +140,7 @@ def measured(
 
     shapes = {item.id: (item.slots, item.layout) for _, item in pairs}
 
-    def alike(at: int) -> tuple[int, str]:
+    def alike(at: int) -> tuple[int, Layout]:
         return shapes[pairs[at][1].id]
 
     most = _GPU_PAIRS if generator.device.type == "cuda" else _CPU_PAIRS
@@ -161,11 +161,11 @@ def calibrate(
     """See `Memory.calibrate`."""
     if not 0 <= false_answers < 1:
         raise UsageError(f"false_answers = {false_answers} was asked for", "", "Give a share")
-    own = texts is None
-    without: list[str | None] = []
+    of, without = "given", list[str]()
     if texts is None:
         places = memory.places
         asked = [memory.numbered(place) for place in places[:: max(1, len(places) // _QUESTIONS)]]
+        of = "memory"
         texts = without = [item.line["question"] for item in asked[:_QUESTIONS]]
     found = candidates(memory, texts, _NEAREST, words, without)
     margins = sorted((margin(each) for each in found if len(each) > 1), reverse=True)
@@ -180,7 +180,7 @@ def calibrate(
         margin=(above + margins[allowed]) / 2,
         false_answers=allowed / len(margins),
         questions=len(margins),
-        of="memory" if own else "given",
+        of=of,
         items=len(memory),
     )
     threshold.keep(memory.paths)

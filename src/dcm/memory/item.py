@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dcm.memory.memory import Memory
+    from dcm.strands import Layout
 
 
 @attrs.frozen(eq=False)
@@ -51,9 +52,9 @@ class MemoryItem:
         return self._shards.slots(self.line["content"])
 
     @property
-    def layout(self) -> str:
+    def layout(self) -> Layout:
         """Where the mode vector stands: `prefix` is [mode, c], `suffix` is [c, mode]."""
-        return self._shards.layout(self.line["content"])
+        return "suffix" if self._shards.layout(self.line["content"]) == "suffix" else "prefix"
 
     @property
     def bytes(self) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dcm.memory.adding import Added
     from dcm.memory.answer import Answer, Threshold
     from dcm.memory.contents import Kept
+    from dcm.strands import Layout
 
 # Texts decoded at once.
 _DECODED = 256
@@ -148,7 +149,7 @@ class Memory(Mapping[str, MemoryItem]):
         Raises:
             UsageError: an id is unknown, or its content was not optimised for that mode.
         """
-        return self.generate_from([self._item(each) for each in ids], mode, max_new_tokens)
+        return self.generate_from([self.item(each) for each in ids], mode, max_new_tokens)
 
     def generate_from(
         self, items: Sequence[MemoryItem], mode: str, max_new_tokens: int = 256
@@ -164,10 +165,10 @@ class Memory(Mapping[str, MemoryItem]):
             contents = torch.stack([items[place].content for place in some])
             leads = torch.stack([mode_vector(items[place], mode) for place in some])
             device = generator.device
-            layout = "suffix" if items[some[0]].layout == "suffix" else "prefix"
+            layout = items[some[0]].layout
             return generator.decode(contents.to(device), leads.to(device), max_new_tokens, layout)
 
-        def alike(place: int) -> tuple[int, str]:
+        def alike(place: int) -> tuple[int, Layout]:
             return items[place].slots, items[place].layout
 
         for _, group in groupby(sorted(range(len(items)), key=alike), key=alike):
@@ -275,7 +276,7 @@ class Memory(Mapping[str, MemoryItem]):
         Raises:
             UsageError: an id is unknown.
         """
-        for example_id in [self._item(each).id for each in ids]:
+        for example_id in [self.item(each).id for each in ids]:
             for run in self._opened:
                 run.remove(example_id)
         for run in self._opened:
@@ -307,12 +308,43 @@ class Memory(Mapping[str, MemoryItem]):
 
         return convert(self, Path(directory), kept)
 
-    def _item(self, example_id: str) -> MemoryItem:
+    def export(
+        self,
+        path: str | Path,
+        mode: str = "answer",
+        ids: Iterable[str] | None = None,
+        *,
+        dtype: str | None = None,
+    ) -> int:
+        """Write prompts made of contents into a safetensors file; how many.
+
+        The file holds a dense tensor [K + 1, D] for each id: what vLLM takes as `prompt_embeds`.
+        It is [mode, c] or, where the layout is `suffix`, [c, mode]; the metadata says which.
+
+        Args:
+            path: the new file.
+            mode: the mode that the prompts stand for.
+            ids: which items; None for all.
+            dtype: float32, bfloat16 or float16; None for what the model computes in.
+
+        Raises:
+            UsageError: an unknown id, mode or dtype, or a file that is there already.
+        """
+        from dcm.memory.export import export_prompt_embeds
+
+        return export_prompt_embeds(self, Path(path), mode, ids, dtype)
+
+    def item(self, example_id: str) -> MemoryItem:
+        """An item.
+
+        Raises:
+            UsageError: there is none of that id.
+        """
         try:
             return self[example_id]
         except KeyError:
             known = [each for each, _ in zip(self, range(2000), strict=False)]
-            there = did_you_mean(example_id, known) if len(known) else "It is empty"
+            there = did_you_mean(example_id, known) if known else "It is empty"
             if there.startswith("Use one of"):
                 there = f"It has {len(self)} others, such as {known[0]!r}"
             raise UsageError(f"the memory has no item {example_id!r}", there) from None

@@ -140,12 +140,12 @@ def parse(line: bytes, run: Path, offset: int) -> dict[str, Any]:
 
 def _keep(path: Path, tensors: dict[str, Any], about: dict[str, str]) -> bool:
     """Write a segment as a whole, where the folder can be written."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        save_file(tensors, temporary, metadata=about)
+        temporary.write_bytes(save(tensors, metadata=about))
         temporary.replace(path)
         for later in path.parent.glob("*.safetensors"):
             if later.name > path.name:
