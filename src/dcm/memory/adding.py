@@ -14,7 +14,6 @@ from dcm.errors import UsageError
 from dcm.example import Example
 from dcm.generator import Generator
 from dcm.memory.contents import Kept, pack, unpack
-from dcm.memory.memory import Memory
 from dcm.memory.rounding import FromKept, Rounded
 from dcm.memory_limit import in_parts
 from dcm.modes import Modes
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dcm.memory.item import MemoryItem
+    from dcm.memory.memory import Memory
     from dcm.optimizer import Optimizer
     from dcm.strands import Strands
 
@@ -118,7 +118,7 @@ def merge(memory: Memory, directory: Path) -> Memory:
             run.save_contents({item.id: item.packed for item in some}, modes, layout)
             for item in some:
                 run.append({**item.line, "content": run.ref(item.id)})
-    return Memory([directory], memory.given)
+    return type(memory)([directory], memory.given)
 
 
 class _Writer:
@@ -173,7 +173,7 @@ class _Writer:
     def report(self, path: Path) -> Added:
         """What was written so far."""
         return Added(
-            memory=Memory([path], self.memory.given),
+            memory=type(self.memory)([path], self.memory.given),
             items=self.items,
             certified=self.certified,
             optimised=self.optimised,

@@ -10,7 +10,7 @@ import torch
 
 from dcm.errors import UsageError
 from dcm.memory.answer import Answer, Candidate, Threshold
-from dcm.memory.memory import mode_vector
+from dcm.memory.item import mode_vector
 from dcm.memory_limit import in_parts
 from dcm.strands import Layout, Strands
 

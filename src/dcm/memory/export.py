@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dcm.errors import DcmError, UsageError
-from dcm.memory.memory import mode_vector
+from dcm.memory.item import mode_vector
 
 if TYPE_CHECKING:
     from dcm.memory.memory import Memory

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dcm.errors import UsageError
 from dcm.memory.contents import Shards, unpack
 
 if TYPE_CHECKING:
@@ -77,3 +78,17 @@ class MemoryItem:
             UsageError: the content was not optimised for that mode.
         """
         return self._memory.generate([self.id], mode, max_new_tokens)[0]
+
+
+def mode_vector(item: MemoryItem, mode: str) -> Tensor:
+    """The vector [D] float32 of a mode that an item's content was optimised for.
+
+    Raises:
+        UsageError: it was not.
+    """
+    vector = item.mode_vector(mode) if mode in item.line["losses"] else None
+    if vector is None:
+        asked = f"item {item.id!r} was not optimised for the mode {mode!r}"
+        there = f"It has {', '.join(item.line['losses']) or 'none'}"
+        raise UsageError(asked, there, "Use one of these")
+    return vector

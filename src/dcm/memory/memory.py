@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RunDirectoryError, UsageError, did_you_mean
-from dcm.memory.item import MemoryItem
+from dcm.memory.item import MemoryItem, mode_vector
 from dcm.memory.run_items import RunItems
 from dcm.running.run_directory import EXPERIMENT, RunDirectory
 
@@ -386,20 +386,6 @@ def open(*paths: str | Path, generator: Generator | None = None) -> Memory:
         UsageError: no folder is named.
     """
     return Memory(paths, generator)
-
-
-def mode_vector(item: MemoryItem, mode: str) -> Any:
-    """The vector [D] float32 of a mode that an item's content was optimised for.
-
-    Raises:
-        UsageError: it was not.
-    """
-    vector = item.mode_vector(mode) if mode in item.line["losses"] else None
-    if vector is None:
-        asked = f"item {item.id!r} was not optimised for the mode {mode!r}"
-        there = f"It has {', '.join(item.line['losses']) or 'none'}"
-        raise UsageError(asked, there, "Use one of these")
-    return vector
 
 
 def _experiment(path: Path) -> dict[str, Any]:
