@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ class RunItems:
         return int(self.present.sum())
 
     @cached_property
-    def _results(self) -> Any:
-        return (self.path / RESULTS).open("rb")
+    def _results(self) -> mmap:
+        with (self.path / RESULTS).open("rb") as file:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
 
     def line(self, place: int) -> dict[str, Any]:
         """The line of the item at a place."""
