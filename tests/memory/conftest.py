@@ -35,7 +35,9 @@ def nano() -> dcm.Generator:
 def made(nano: dcm.Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the pairs with K = 4; not to be written to."""
     path = tmp_path_factory.mktemp("memory") / "run"
-    RunDirectory.create(path, dcm.Experiment(generator=nano, slots=4).describe())
+    once = dcm.find("optimizer", "restarts")(count=1)
+    experiment = dcm.Experiment(generator=nano, slots=4, optimizer=once)
+    RunDirectory.create(path, experiment.describe())
     dcm.open(path, generator=nano).add(dcm.Example(each, *texts) for each, texts in PAIRS.items())
     return path
 

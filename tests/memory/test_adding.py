@@ -53,8 +53,8 @@ def test_an_id_with_other_texts_is_refused(memory: dcm.Memory, run: Path) -> Non
 
 
 def test_an_example_takes_the_fewest_slots_that_certify(memory: dcm.Memory) -> None:
-    long = dcm.Example("long", "What is the alphabet?", " ".join("abcdefghijklmnopqrstuvwxyz" * 2))
-    added = memory.add([NEW, long], slots=(1, 8), max_steps=60)
+    long = dcm.Example("long", "What is the alphabet?", " ".join("qjzxwvkyubcdtmpl" * 2))
+    added = memory.add([NEW, long], slots=(1, 8), max_steps=40)
     assert added.memory["sky"].slots == 1
     assert added.memory["long"].slots == 8
     assert added.certified == 2
@@ -141,6 +141,7 @@ def test_what_rounding_breaks_is_optimised_again(
                 tensors[name] = torch.zeros_like(tensors[name])
         save_file(tensors, shard, metadata={"layout": "prefix"})
     memory = dcm.open(run, generator=memory.generator)
+    memory.remove(["moon", "water", "colour", "hamlet"])
     assert memory["paris"].generate() != "Paris"
     done = memory.convert(tmp_path / "new", "int8")
     assert done.optimised == done.certified == len(memory)

@@ -24,9 +24,9 @@ def test_every_mode_is_generated_many_at_once(memory: dcm.Memory, pairs: Pairs) 
 
 
 def test_an_unknown_id_or_mode_says_what_there_is(memory: dcm.Memory) -> None:
-    with pytest.raises(dcm.UsageError, match="no item 'pariss'. Did you mean 'paris'"):
+    with pytest.raises(dcm.UsageError, match=r"no item 'pariss'\. Did you mean 'paris'"):
         memory.generate(["pariss"])
-    with pytest.raises(dcm.UsageError, match="mode 'summary'. It has question, answer"):
+    with pytest.raises(dcm.UsageError, match=r"mode 'summary'\. It has question, answer"):
         memory.generate(["paris"], "summary")
 
 
