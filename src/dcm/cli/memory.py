@@ -101,7 +101,7 @@ def write_export(
     if format != "prompt-embeds":
         raise UsageError(f"the format {format!r} was asked for", "", "There is prompt-embeds")
     count = Memory([directory]).export(out, mode, ids, dtype=dtype)
-    print(f"{count} prompts for the mode {mode} in {out}")
+    print(f"{count} {'prompt' if count == 1 else 'prompts'} for the mode {mode} in {out}")
     print("Another program computes with other kernels: certify them where they are served.")
 
 
