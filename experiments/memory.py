@@ -90,7 +90,7 @@ class Model:
 
     def pairs(self) -> None:
         """Reliability, generality and locality, at every K."""
-        data, table = self.data, {}
+        data, table = self.data, self.found["tables"].setdefault("pairs", {})
         for slots in self.asked.slots:
             memory, row = self.kept(f"k{slots}", data.pairs, slots)
             ids = [f"{n:06d}" for n in range(len(data.pairs))]
@@ -104,7 +104,6 @@ class Model:
             row["abstention"] = self.abstention(memory, both, alone, ids)
             table[f"K = {slots}"] = row
             self.tell(f"K = {slots}", row)
-        self.found["tables"]["pairs"] = table
 
     def abstention(
         self,
@@ -147,7 +146,7 @@ class Model:
 
     def hard(self) -> None:
         """Half words, typos, another order; near neighbours and 10^2 to 10^5 others."""
-        data, table = self.data, {}
+        data, table = self.data, self.found["tables"].setdefault("hard", {})
         ids = [f"{n:06d}" for n in range(len(data.pairs))]
         for count in self.asked.distractors:
             stored = data.pairs + data.distractors[:count]
@@ -173,7 +172,6 @@ class Model:
                     )
             table[str(count)] = row
             self.tell(f"{count} others", row)
-        self.found["tables"]["hard"] = table
 
     def context(self) -> None:
         """The model alone, with the pair that text retrieval finds in front of the question."""
@@ -200,7 +198,7 @@ class Model:
 
     def conversions(self) -> None:
         """Contents in fewer bits, certified again."""
-        data, table = self.data, {}
+        data, table = self.data, self.found["tables"].setdefault("kept", {})
         memory, _ = self.kept(f"k{self.asked.slots[0]}", data.pairs, self.asked.slots[0])
         ids = [f"{n:06d}" for n in range(len(data.pairs))]
         for kept in ("bfloat16", "float16", "int8"):
@@ -214,7 +212,6 @@ class Model:
             }
             table[kept] = row
             self.tell(kept, row)
-        self.found["tables"]["kept"] = table
 
     def fewest(self) -> None:
         """The fewest slots that certify beside one K for all, with texts of many lengths."""
@@ -225,7 +222,7 @@ class Model:
                 zip(self.data.pairs, self.data.passages, strict=True)
             )
         ][: self.asked.long]
-        table = {}
+        table = self.found["tables"].setdefault("slots", {})
         asked = self.data.asked["paraphrase"][: len(pairs)]
         ids = [f"{n:06d}" for n in range(len(pairs))]
         for name, slots in [
@@ -254,7 +251,6 @@ class Model:
             }
             table[name] = row
             self.tell(f"long texts, {name}", row)
-        self.found["tables"]["slots"] = table
 
     def open_questions(self) -> None:
         """1,000 NQ-open pairs, asked as they are, cut and misspelt; strangers are SQuAD's."""
