@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dcm.errors import RunDirectoryError, UsageError, did_you_mean
+from dcm.errors import UsageError, did_you_mean
+from dcm.memory.agreement import check_that_they_agree, read_experiment
 from dcm.memory.item import MemoryItem, mode_vector
 from dcm.memory.run_items import RunItems
-from dcm.running.run_directory import EXPERIMENT, RunDirectory
+from dcm.running.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from dcm.example import Example
@@ -54,10 +54,10 @@ class Memory(Mapping[str, MemoryItem]):
         if not paths:
             raise UsageError("no run was named", "", 'Name one: dcm.open("runs/first")')
         self.paths = [RunDirectory.open(path).path for path in paths]
-        self.experiments = [_experiment(path) for path in self.paths]
+        self.experiments = [read_experiment(path) for path in self.paths]
         self.given = generator
         self._opened = [RunItems(path) for path in self.paths]
-        self._check_that_runs_agree()
+        check_that_they_agree(self._opened, self.experiments, same_model=generator is None)
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._opened)
@@ -349,26 +349,6 @@ class Memory(Mapping[str, MemoryItem]):
                 there = f"It has {len(self)} others, such as {known[0]!r}"
             raise UsageError(f"the memory has no item {example_id!r}", there) from None
 
-    def _check_that_runs_agree(self) -> None:
-        import numpy as np
-
-        first = self.experiments[0]
-        for path, other in zip(self.paths, self.experiments, strict=True):
-            if self.given is None and _model(other) != _model(first):
-                asked = f"{self.paths[0]} and {path} are of different models"
-                there = f"One has {_short(_model(first))}, the other {_short(_model(other))}"
-                do = "A content is of use to its own model alone: open them one by one"
-                raise RunDirectoryError(asked, there, do)
-        for number, run in enumerate(self._opened):
-            for other_run in self._opened[:number]:
-                twice = np.intersect1d(other_run.keys[other_run.present], run.keys[run.present])
-                if len(twice):
-                    place = int(np.nonzero((run.keys == twice[0]) & run.present)[0][0])
-                    example_id = run.line(place)["id"]
-                    asked = f"{other_run.path} and {run.path} both have an item {example_id!r}"
-                    there = f"They share {len(twice)}"
-                    raise RunDirectoryError(asked, there, "Open them one by one")
-
 
 def open(*paths: str | Path, generator: Generator | None = None) -> Memory:
     """Open the kept contents of one or several runs as a memory.
@@ -386,25 +366,3 @@ def open(*paths: str | Path, generator: Generator | None = None) -> Memory:
         UsageError: no folder is named.
     """
     return Memory(paths, generator)
-
-
-def _experiment(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((path / EXPERIMENT).read_text(encoding="utf-8"))
-        found["generator"]["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        asked = f"{path / EXPERIMENT} cannot be read"
-        raise RunDirectoryError(asked, str(error), "Restore it from a copy") from error
-    return found
-
-
-def _model(experiment: Mapping[str, Any]) -> Any:
-    """What a content depends on: which model it is, not where it runs."""
-    form = experiment["generator"]
-    where = {"device", "compiled", "compute"}
-    return form["name"], {k: v for k, v in form.get("params", {}).items() if k not in where}
-
-
-def _short(model: Any) -> str:
-    name, params = model
-    return " ".join([name, *(f"{key}={value}" for key, value in params.items())])
