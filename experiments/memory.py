@@ -49,8 +49,8 @@ class Model:
             experiment = dcm.Experiment(
                 generator=self.generator, slots=slots, max_steps=self.asked.max_steps
             )
-            run = RunDirectory.create(path, experiment.describe())
-            getattr(run, "close", lambda: None)()
+            with RunDirectory.create(path, experiment.describe()):
+                pass  # an empty run
         return dcm.open(path, generator=self.generator)
 
     def kept(self, name: str, pairs: Sequence[tuple[str, str]], slots: int | Sequence[int]) -> Any:

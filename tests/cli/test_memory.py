@@ -22,7 +22,8 @@ PAIRS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("memory") / "run"
-    RunDirectory.create(path, dcm.Experiment(slots=4).describe())
+    with RunDirectory.create(path, dcm.Experiment(slots=4).describe()):
+        pass  # an empty run
     dcm.open(path).add(dcm.Example(each, *texts) for each, texts in PAIRS.items())
     return path
 

@@ -37,7 +37,8 @@ def made(nano: dcm.Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("memory") / "run"
     once = dcm.find("optimizer", "restarts")(count=1)
     experiment = dcm.Experiment(generator=nano, slots=4, optimizer=once)
-    RunDirectory.create(path, experiment.describe())
+    with RunDirectory.create(path, experiment.describe()):
+        pass  # an empty run
     dcm.open(path, generator=nano).add(dcm.Example(each, *texts) for each, texts in PAIRS.items())
     return path
 

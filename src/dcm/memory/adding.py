@@ -78,13 +78,13 @@ def add(
     experiment = memory.experiments[0]
     ladder = _ladder(experiment["slots"] if slots is None else slots)
     waiting = list(_new(memory, examples))
-    run = RunDirectory.resume(memory.paths[0], experiment)
-    writer = _Writer(memory, run, build(experiment["objective"]), kept)
-    for last, count in zip([False] * (len(ladder) - 1) + [True], ladder, strict=True):
-        optimizer = build(experiment["optimizer"])
-        steps = max_steps or experiment["max_steps"]
-        left = writer.write(waiting, optimizer, count, steps, every=last)
-        waiting = [example for example in waiting if example.id in left]
+    with RunDirectory.resume(memory.paths[0], experiment) as run:
+        writer = _Writer(memory, run, build(experiment["objective"]), kept)
+        for count in ladder:
+            optimizer = build(experiment["optimizer"])
+            steps = max_steps or experiment["max_steps"]
+            left = writer.write(waiting, optimizer, count, steps, every=count == ladder[-1])
+            waiting = [example for example in waiting if example.id in left]
     return writer.report(memory.paths[0])
 
 
@@ -92,32 +92,32 @@ def convert(memory: Memory, directory: Path, kept: Kept) -> Added:
     """See `Memory.convert`."""
     experiment = memory.experiments[0]
     objective = _Stored(build(experiment["objective"]))
-    run = RunDirectory.create(directory, _description(experiment))
-    writer = _Writer(memory, run, objective, kept)
-    places = sorted(memory.places, key=lambda place: memory.numbered(place).slots)
-    for count, group in groupby(places, key=lambda place: memory.numbered(place).slots):
-        examples = (_example(memory.numbered(place)) for place in group)
-        optimizer = FromKept(build(experiment["optimizer"]), lambda each: memory[each].content)
-        writer.write(examples, optimizer, count, experiment["max_steps"], every=True)
+    slots = {place: memory.numbered(place).slots for place in memory.places}
+    with RunDirectory.create(directory, _description(experiment)) as run:
+        writer = _Writer(memory, run, objective, kept)
+        for count, group in groupby(sorted(slots, key=slots.__getitem__), key=slots.__getitem__):
+            examples = (_example(memory.numbered(place)) for place in group)
+            optimizer = FromKept(build(experiment["optimizer"]), lambda each: memory[each].content)
+            writer.write(examples, optimizer, count, experiment["max_steps"], every=True)
     return writer.report(directory)
 
 
 def merge(memory: Memory, directory: Path) -> Memory:
     """See `Memory.merge`."""
-    run = RunDirectory.create(directory, _description(memory.experiments[0]))
-    items = (memory.numbered(place) for place in memory.places)
-    for layout, group in groupby(items, key=lambda item: item.layout):
-        for some in _in_groups(group, _SHARD):
-            # Every mode that one of them knows; the vectors of a model's modes are the same.
-            modes = {
-                mode: vector
-                for item in some
-                for mode in item.line["losses"]
-                if (vector := item.mode_vector(mode)) is not None
-            }
-            run.save_contents({item.id: item.packed for item in some}, modes, layout)
-            for item in some:
-                run.append({**item.line, "content": run.ref(item.id)})
+    with RunDirectory.create(directory, _description(memory.experiments[0])) as run:
+        items = (memory.numbered(place) for place in memory.places)
+        for layout, group in groupby(items, key=lambda item: item.layout):
+            for some in _in_groups(group, _SHARD):
+                # Every mode that one of them knows; the vectors of a model's modes are the same.
+                modes = {
+                    mode: vector
+                    for item in some
+                    for mode in item.line["losses"]
+                    if (vector := item.mode_vector(mode)) is not None
+                }
+                run.save_contents({item.id: item.packed for item in some}, modes, layout)
+                for item in some:
+                    run.append({**item.line, "content": run.ref(item.id)})
     return type(memory)([directory], memory.given)
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dcm.errors import RunDirectoryError
 
@@ -100,6 +100,12 @@ class RunDirectory:
             there = "It has no experiment.json" if path.is_dir() else "There is no such folder"
             raise RunDirectoryError(f"{path} is no run", there, "Name the folder of a run")
         return cls(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others have the folder."""
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The lines of results.jsonl, one per finished example."""
