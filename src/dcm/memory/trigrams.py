@@ -24,8 +24,8 @@ _SPACE = 32
 class Trigrams:
     """N texts as the trigrams of their words: three bytes of a lower-case word and its borders.
 
-    Words cut short or misspelt still share trigrams, which whole words do not: of 300 questions
-    with typos among 49,000 others 98 % come first, by whole words 79 %.
+    Words cut short or misspelt still share trigrams, which whole words do not: of 300 misspelt
+    questions among 100,000 others 99.7 % come first, by whole words 90 %.
 
     Attributes:
         terms: [G] uint32, the trigrams that occur, sorted.
