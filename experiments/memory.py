@@ -185,8 +185,11 @@ class Model:
             wanted.append(data.pairs[place][1])
         texts = [self._continued(prompt) for prompt in prompts]
         first = [text.strip().partition("\n")[0].strip() for text in texts]
-        verbatim = sum(text == answer for text, answer in zip(first, wanted, strict=True))
-        row = {"verbatim": share(verbatim, len(wanted))}
+        both = list(zip(first, wanted, strict=True))
+        row = {
+            "verbatim": share(sum(text == answer for text, answer in both), len(both)),
+            "contained": share(sum(answer in text for text, answer in both), len(both)),
+        }
         self.found["tables"]["context"] = row
         self.tell("the retrieved pair as context", row)
 

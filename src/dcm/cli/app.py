@@ -196,7 +196,7 @@ def ask(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: _Debug = False,
 ) -> None:
-    """Ask the memory that a run has left: which contents explain a question best?
+    """Ask what a run has kept: which content explains a question?
 
     \b
     dcm ask runs/first "When did it open?"
