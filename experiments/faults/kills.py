@@ -44,7 +44,7 @@ def main() -> None:
     alone, killed = asked.out / "alone", asked.out / f"killed-{asked.workers}-{asked.seed}"
     if not (alone / "summary.json").exists():
         Worker([*settings, "--out", str(alone)], asked.out / "alone.log").wait()
-    moments = random.Random(asked.seed)  # noqa: S311
+    moments = random.Random(asked.seed)
     found = kill_again_and_again(killed, settings, asked.kills, asked.workers, asked.pairs, moments)
     found |= compare(alone, killed)
     print(json.dumps(found, indent=2))

@@ -129,7 +129,7 @@ class Cases:
         Raises:
             Exception: what is no DcmError, or an AssertionError where the result is not sound.
         """
-        draw = random.Random(number)  # noqa: S311
+        draw = random.Random(number)
         kind = draw.choice(["resume", "resume", "read", "verify", *DATA])
         try:
             {"resume": self._resume, "read": self._read, "verify": self._verify}.get(

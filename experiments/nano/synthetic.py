@@ -181,7 +181,7 @@ def documents(seed: int, characters: int) -> list[str]:
 
     By characters about two fifths are arithmetic, a quarter digit grids, the rest coloured grids.
     """
-    rng = random.Random(seed)  # noqa: S311 - not for cryptography
+    rng = random.Random(seed)
     makers = ((arithmetic, 0.4), (digit_grid, 0.25), (coloured_grid, 0.35))
     made: list[str] = []
     for maker, share in makers:

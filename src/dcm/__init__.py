@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from dcm.grading import token_f1 as token_f1
     from dcm.hooks import Component as Component
     from dcm.hooks import hookimpl as hookimpl
+    from dcm.memory.memory import Memory as Memory
+    from dcm.memory.memory import open as open  # noqa: A004 - dcm.open, as gzip.open
     from dcm.modes import Modes as Modes
     from dcm.objective import Objective as Objective
     from dcm.optimizer import Optimizer as Optimizer
@@ -86,6 +88,7 @@ _HOME = {
     "Generator": "generator",
     "GeneratorError": "errors",
     "Layout": "strands",
+    "Memory": "memory.memory",
     "Modes": "modes",
     "Objective": "objective",
     "Observation": "criterion",
@@ -112,6 +115,7 @@ _HOME = {
     "hookimpl": "hooks",
     "mask_secrets": "secrets",
     "normalise": "grading",
+    "open": "memory.memory",
     "normalised_match": "grading",
     "solve": "solver",
     "token_f1": "grading",

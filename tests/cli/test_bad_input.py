@@ -82,7 +82,7 @@ def files() -> None:
             1,
             ["./away", "no such folder"],
         ),
-        (["--generator", "transformers", "--set", "generator.model=./bare"], 1, ["./bare"]),
+        (["--generator", "transformers", "--set", "generator.model=./bare"], 1, ["/bare'"]),
         (["--resume"], 2, ["--resume", "--out"]),
         (["away.json"], 2, ["away.json is no experiment"]),
         (["."], 2, [". is no experiment", "folder"]),

@@ -66,7 +66,8 @@ def test_a_field_is_set(setting: str, path: str, value: object) -> None:
 )
 def test_a_path_needs_no_quotes(text: str) -> None:
     found: Any = experiment(f"dataset.path={text}", dataset=chosen("dataset", "squad"))
-    assert found.dataset.path == text
+    # Absolute, so that the experiment means the same from any folder.
+    assert found.dataset.path == str(Path(text).absolute())
 
 
 @given(
@@ -163,7 +164,7 @@ def test_options_replace_what_the_file_says_and_settings_both(command) -> None:
     assert written["versions"] != {"python": "0"}
 
 
-def test_relative_paths_are_written_as_they_were_given(command) -> None:
+def test_relative_paths_are_written_so_that_they_hold_from_any_folder(command) -> None:
     record = {"id": "a", "question": "What?", "answer": "x"}
     Path("data").mkdir()
     Path("data/own.jsonl").write_text(json.dumps(record) + "\n")
@@ -173,4 +174,4 @@ def test_relative_paths_are_written_as_they_were_given(command) -> None:
     )
     assert done.exit_code == 0, done.stderr
     written = json.loads(Path("one/experiment.json").read_text())
-    assert written["dataset"]["params"]["path"] == "data/own.jsonl"
+    assert written["dataset"]["params"]["path"] == str(Path("data/own.jsonl").absolute())

@@ -155,7 +155,7 @@ def test_a_step_with_few_rows_that_fill_the_positions_teaches(card: dict[str, in
 
 
 def test_a_cpu_learns_how_many_positions_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_free_on_cpu", lambda: 80_000)
+    monkeypatch.setattr(room, "free_memory", lambda: 80_000)
     lanes = Room(torch.device("cpu"), None)
     with lanes.watch(4, 40):
         # Autograd keeps what `exp` gave: 1,000 bytes for each row.

@@ -49,6 +49,7 @@ def _dcm(
     dcm list dataset          which data sets there are
     dcm show dataset squad    its fields, and how to set them
     dcm verify DIR            whether a run's folder is as the run wrote it
+    dcm ask DIR QUESTION      what a run's contents answer
     """
 
 
@@ -248,6 +249,106 @@ def show(
 
     with reporting(debug):
         print_component(kind, name, json)
+
+
+@app.command()
+def ask(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    top: Annotated[int, typer.Option(metavar="N", help="How many candidates to show.", min=1)] = 5,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Measure all contents, not a shortlist of 64.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Ask what a run has kept: which content explains a question?
+
+    \b
+    dcm ask runs/first "When did it open?"
+    dcm ask runs/first "When did it open?" --json
+    """
+    from dcm.cli.memory import print_answer
+
+    with reporting(debug):
+        print_answer(directory, question, top, exact=exact, as_json=json)
+
+
+@app.command()
+def calibrate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Questions that the memory cannot answer, one a line; default its own.",
+        ),
+    ] = None,
+    false_answers: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="How many of them may get an answer; default 0.05."),
+    ] = 0.05,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Find from where on 'dcm ask' says that no memory fits.
+
+    Without --questions the memory's own questions are asked of all its other items.
+    """
+    from dcm.cli.memory import print_threshold
+
+    with reporting(debug):
+        print_threshold(directory, questions, false_answers, as_json=json)
+
+
+@app.command()
+def generate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which items; default all.")
+    ] = None,
+    mode: Annotated[str, typer.Option(metavar="NAME", help="Which text.")] = "answer",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, a line an item.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Generate texts from the contents that a run has left.
+
+    \b
+    dcm generate runs/first sample-12
+    dcm generate runs/first --mode question
+    """
+    from dcm.cli.memory import print_generated
+
+    with reporting(debug):
+        print_generated(directory, ids or None, mode, as_json=json)
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The new safetensors file.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which items; default all.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(metavar="NAME", help="What to write; there is prompt-embeds.")
+    ] = "prompt-embeds",
+    mode: Annotated[str, typer.Option(metavar="NAME", help="Which text.")] = "answer",
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="float32, bfloat16 or float16; default the model's."),
+    ] = None,
+    debug: _Debug = False,
+) -> None:
+    """Write contents as prompt embeddings, such as vLLM takes.
+
+    \b
+    dcm export runs/first --out first.safetensors --dtype bfloat16
+    """
+    from dcm.cli.memory import write_export
+
+    with reporting(debug):
+        write_export(directory, out, ids or None, format, mode, dtype)
 
 
 @app.command()

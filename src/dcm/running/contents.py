@@ -54,7 +54,7 @@ class Contents:
         """Write a shard; where each content is.
 
         Args:
-            contents: example id -> [K, D] float32.
+            contents: example id -> [K, D] float32, or as a memory keeps them in fewer bits.
             modes: mode -> [D] float32; every shard has the vectors it needs.
             layout: where the mode vector stands.
 
@@ -79,7 +79,7 @@ class Contents:
         return refs
 
     def load(self, refs: Sequence[ContentRef]) -> list[Tensor]:
-        """Read contents [K, D] float32 back from disk.
+        """Read contents [K, D] back from disk, as they were kept.
 
         Raises:
             RunDirectoryError: one is not what was written.
@@ -156,4 +156,6 @@ def _spoilt_mode(shard: Any, keys: set[str]) -> str:
 
 
 def _is_content(tensor: Tensor) -> bool:
-    return tensor.ndim == 2 and str(tensor.dtype) == "torch.float32"
+    # In fewer bits where a memory was converted.
+    kept = ("float32", "bfloat16", "float16", "int8")
+    return tensor.ndim == 2 and str(tensor.dtype).removeprefix("torch.") in kept

@@ -42,7 +42,10 @@ def of_examples(examples: Mapping[str, str]) -> dict[str, Any]:
 
 def of_tensor(tensor: Tensor) -> str:
     """SHA-256 of a CPU tensor's bytes, in hexadecimal digits."""
-    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+    import torch
+
+    # By its bytes: numpy has no bfloat16.
+    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _name(value: Any) -> Any:

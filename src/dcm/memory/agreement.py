@@ -1,0 +1,70 @@
+"""Whether runs can be one memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dcm.errors import RunDirectoryError
+from dcm.memory.run_items import RunItems
+from dcm.running.run_directory import EXPERIMENT
+
+
+def check_that_they_agree(
+    runs: Sequence[RunItems], experiments: Sequence[Mapping[str, Any]], *, same_model: bool
+) -> None:
+    """Refuse runs that cannot be one memory.
+
+    Args:
+        same_model: their models must be the same.
+
+    Raises:
+        RunDirectoryError: they are of different models, or share an id.
+    """
+    import numpy as np
+
+    first = experiments[0]
+    for run, other in zip(runs, experiments, strict=True):
+        if same_model and _model(other) != _model(first):
+            asked = f"{runs[0].path} and {run.path} are of different models"
+            there = f"One has {_short(_model(first))}, the other {_short(_model(other))}"
+            do = "A content is of use to its own model alone: open them one by one"
+            raise RunDirectoryError(asked, there, do)
+    for number, run in enumerate(runs):
+        for other_run in runs[:number]:
+            twice = np.intersect1d(other_run.keys[other_run.present], run.keys[run.present])
+            if len(twice):
+                place = int(np.nonzero((run.keys == twice[0]) & run.present)[0][0])
+                example_id = run.line(place)["id"]
+                asked = f"{other_run.path} and {run.path} both have an item {example_id!r}"
+                there = f"They share {len(twice)}"
+                raise RunDirectoryError(asked, there, "Open them one by one")
+
+
+def read_experiment(path: Path) -> dict[str, Any]:
+    """What a run's experiment.json says.
+
+    Raises:
+        RunDirectoryError: it cannot be read, or names no generator.
+    """
+    try:
+        found: dict[str, Any] = json.loads((path / EXPERIMENT).read_text(encoding="utf-8"))
+        found["generator"]["name"]
+    except (ValueError, KeyError, TypeError) as error:
+        asked = f"{path / EXPERIMENT} cannot be read"
+        raise RunDirectoryError(asked, str(error), "Restore it from a copy") from error
+    return found
+
+
+def _model(experiment: Mapping[str, Any]) -> Any:
+    """What a content depends on: which model it is, not where it runs."""
+    form = experiment["generator"]
+    where = {"device", "compiled", "compute"}
+    return form["name"], {k: v for k, v in form.get("params", {}).items() if k not in where}
+
+
+def _short(model: Any) -> str:
+    name, params = model
+    return " ".join([name, *(f"{key}={value}" for key, value in params.items())])
