@@ -39,7 +39,7 @@ class Transformers(CausalLMGenerator):
         checkpointing: whether steps keep only what goes into a layer, and compute the rest again
             when they need it: less memory a row, a third more to compute.
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
-            seconds once; None does so on a GPU, for models of 50 million parameters and more.
+            seconds once; None does so on a GPU when steps have taken so long that it pays.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
             see `dcm.causal_lm.products`; None for `dtype`.
     """
