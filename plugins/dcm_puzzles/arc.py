@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, TaskDataset
-from dcm.reading import OnError, field, json_document
+from dcm.reading import OnError, field, files_in, json_document
 from dcm_puzzles.grids import (
     COLOURS,
     MOST,
@@ -149,9 +149,7 @@ class Arc(TaskDataset):
         """All tasks; None for a malformed one that is to be left out."""
         solutions = None if self.solutions is None else _object(self.solutions)
         path = Path(self.path)
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not files:
-            raise DatasetError(f"no task in the folder {path}", "It has no .json file")
+        files = files_in(path, ".json")
         for file in files:
             try:
                 found = _object(file)

@@ -38,7 +38,7 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     Raises:
         DatasetError: the file is missing, unreadable or wrongly compressed.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         with _OPENERS.get(path.suffix, open)(path, "rb") as file:
             yield file

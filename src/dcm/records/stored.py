@@ -63,6 +63,10 @@ class StoredDataset(TaskDataset):
     def skipped(self) -> Mapping[str, int]:
         return self.collected.skipped
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return self.collected.remarks
+
 
 @attrs.frozen
 class HubDataset(StoredDataset):
@@ -93,7 +97,12 @@ class HubDataset(StoredDataset):
             raise ValueError(f"give path (a file) or hub (a name on the hub); {given} is given")
 
     def choose(
-        self, open: Callable[[str], Iterable[Placed]], parse: Parse, parse_hub: Parse
+        self,
+        open: Callable[[str], Iterable[Placed]],
+        parse: Parse,
+        parse_hub: Parse,
+        *,
+        repeats: bool = False,
     ) -> Collected:
         """Collect examples.
 
@@ -101,6 +110,7 @@ class HubDataset(StoredDataset):
             open: gives the records of a file.
             parse: makes an example of a file's record.
             parse_hub: makes an example of a hub record.
+            repeats: the source has some pairs more than once, as `collect` says.
 
         Raises:
             DatasetError: as `collect`.
@@ -120,6 +130,7 @@ class HubDataset(StoredDataset):
             limit=self.limit,
             seed=self.seed,
             on_error=self.on_error,
+            repeats=repeats,
         )
 
 
