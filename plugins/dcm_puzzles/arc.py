@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, TaskDataset
+from dcm.fields import one_of, whole
 from dcm.reading import OnError, field, files_in, json_document
 from dcm_puzzles.grids import (
     COLOURS,
@@ -62,18 +63,12 @@ class Arc(TaskDataset):
 
     path: str
     solutions: str | None = None
-    demonstrations: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
-    )
-    augment: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    demonstrations: int | None = attrs.field(default=None, validator=whole(0, optional=True))
+    augment: int = attrs.field(default=0, validator=whole(0))
     seed: int = 0
-    limit: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
-    offset: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    limit: int | None = attrs.field(default=None, validator=whole(1, optional=True))
+    offset: int = attrs.field(default=0, validator=whole(0))
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def __len__(self) -> int:
         originals = len(self._read[0])

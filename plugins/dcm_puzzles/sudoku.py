@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from dcm import DatasetError, Example
+from dcm.fields import one_of
 from dcm.reading import (
     Collected,
     CsvRows,
@@ -69,9 +70,7 @@ class Sudoku(StoredDataset):
 
     path: str
     solutions: str | None = None
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def read(self) -> Collected:
         solver = Solver()

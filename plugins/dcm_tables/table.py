@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import attrs
 
 from dcm import DatasetError, Example
+from dcm.fields import one_of
 from dcm.reading import (
     Chained,
     Collected,
@@ -68,9 +69,7 @@ class Table(StoredDataset):
     context: str | None = None
     aliases: tuple[str, ...] = attrs.field(default=(), converter=_columns, validator=_names)
     variants: tuple[str, ...] = attrs.field(default=(), converter=_columns, validator=_names)
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     @abstractmethod
     def rows(self, path: Path) -> Iterable[Placed]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dcm.outcome import Status as Status
     from dcm.plugins import Plugins as Plugins
     from dcm.plugins import find as find
+    from dcm.plugins import pairs as pairs
     from dcm.running.baselines import Baselines as Baselines
     from dcm.running.experiment import Experiment as Experiment
     from dcm.serial import build as build
@@ -111,6 +112,7 @@ _HOME = {
     "hookimpl": "hooks",
     "normalise": "grading",
     "normalised_match": "grading",
+    "pairs": "plugins",
     "solve": "solver",
     "token_f1": "grading",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,11 @@ class ConvergenceCriterion(ABC):
     def needs_baselines(self) -> bool:
         """Whether `update` reads `Observation.random` or `Observation.full_context`."""
         return False
+
+    def chosen(self, logit_noise: float) -> Mapping[str, float]:
+        """field -> the number that it comes to, for a generator of this `logit_noise`, where it is
+        None, and so chosen by the criterion; for what it wraps, that says it itself."""
+        return {}
 
     @abstractmethod
     def init(self, rows: int, device: torch.device | None = None) -> State:

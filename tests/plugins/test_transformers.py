@@ -420,3 +420,18 @@ def test_it_runs_in_an_experiment(load, tmp_path):
     ).run(tmp_path / "run")
     assert summary["finished"] == 2
     assert summary["dtype"] == "float32"
+
+
+def test_a_model_that_is_loaded_already(folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+    generator = Transformers.of(model, AutoTokenizer.from_pretrained(folder))
+    assert generator.lm.model is model
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    written = Transformers(str(folder), dtype="float32", device="cpu")
+    assert generator == written
+    assert eval(repr(generator)) == written
+    ids = torch.tensor([1, 2])
+    assert torch.equal(generator.embed(ids), written.embed(ids))

@@ -18,6 +18,7 @@ from dcm.cli.fields import Field, fields_of
 from dcm.cli.values import parse, parse_member
 from dcm.errors import UsageError
 from dcm.plugins import find
+from dcm.running.provenance import ORIGIN
 from dcm.serial import Description, build, is_description
 from dcm.tracking import Tracker
 
@@ -41,7 +42,7 @@ def read_form(path: Path) -> Description:
         raise UsageError(asked, f"It is no JSON: {error}") from error
     if not isinstance(form, dict):
         raise UsageError(asked, "It is no JSON object")
-    return {key: value for key, value in form.items() if key not in ("versions", "git_commit")}
+    return {key: value for key, value in form.items() if key not in ORIGIN}
 
 
 def split(setting: str) -> tuple[str, str]:

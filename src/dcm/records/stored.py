@@ -11,6 +11,7 @@ import attrs
 from dcm.dataset import TaskDataset
 from dcm.errors import DatasetError
 from dcm.example import Example
+from dcm.fields import one_of, whole
 from dcm.records.choosing import Collected, OnError, Parse, Placed, collect
 from dcm.records.files import path_text
 
@@ -27,16 +28,10 @@ class StoredDataset(TaskDataset):
 
     limit: int | None = attrs.field(
         default=None,
-        validator=attrs.validators.optional(
-            [attrs.validators.instance_of(int), attrs.validators.ge(1)]
-        ),
+        validator=whole(1, optional=True),
     )
-    offset: int = attrs.field(
-        default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
-    )
-    seed: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
-    )
+    offset: int = attrs.field(default=0, validator=whole(0))
+    seed: int | None = attrs.field(default=None, validator=whole(optional=True))
 
     @abstractmethod
     def read(self) -> Collected:
@@ -87,9 +82,7 @@ class HubDataset(StoredDataset):
     hub: str | None = None
     config: str | None = None
     split: str = "validation"
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def __attrs_post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):

@@ -10,10 +10,12 @@ from typing import Any
 
 import attrs
 
+from dcm import fields
 from dcm.criterion import ConvergenceCriterion
 from dcm.dataset import TaskDataset
 from dcm.errors import UsageError
 from dcm.evaluator import Evaluation, Evaluator
+from dcm.fields import one_of, whole
 from dcm.generator import Generator
 from dcm.modes import Modes
 from dcm.objective import Objective
@@ -22,9 +24,10 @@ from dcm.outcome import Outcome
 from dcm.plugins import find
 from dcm.running.baselines import Baselines
 from dcm.running.certify import Certifier
+from dcm.running.chosen import CHOSEN, chosen_values
 from dcm.running.curves import curve_rows, quartiles
 from dcm.running.progress import Progress
-from dcm.running.provenance import device_name, peak_memory, provenance
+from dcm.running.provenance import ORIGIN, device_name, peak_memory, provenance
 from dcm.running.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.running.summary import result_line, share, summarise
 from dcm.serial import build, describe, is_description
@@ -32,11 +35,11 @@ from dcm.solver import Item, Stats, solve
 from dcm.tracking import GuardedTracking, Tracker
 
 
-def _default(kind: str, name: str) -> Any:
+def _default(kind: str, name: str) -> Callable[[], Any]:
     def make() -> Any:
         return find(kind, name)()
 
-    return attrs.Factory(make)
+    return make
 
 
 def _positive(instance: object, attribute: attrs.Attribute[int], value: int | None) -> None:
@@ -49,6 +52,8 @@ def _positive(instance: object, attribute: attrs.Attribute[int], value: int | No
 @attrs.frozen
 class Experiment:
     """Which examples, which model, how they are optimised and judged.
+
+    A component may be given by its name alone: it then has its defaults.
 
     Attributes:
         generator: the frozen model.
@@ -68,23 +73,31 @@ class Experiment:
             is computed, or "skip" it and count it as FAILED.
     """
 
-    generator: Generator = _default("generator", "nano")
-    dataset: TaskDataset = _default("dataset", "samples")
-    objective: Objective = _default("objective", "joint")
-    optimizer: Optimizer = _default("optimizer", "restarts")
-    criterion: ConvergenceCriterion = _default("criterion", "exact")
+    generator: Generator = attrs.field(
+        factory=_default("generator", "nano"), converter=fields.generator
+    )
+    dataset: TaskDataset = attrs.field(
+        factory=_default("dataset", "samples"), converter=fields.dataset
+    )
+    objective: Objective = attrs.field(
+        factory=_default("objective", "joint"), converter=fields.objective
+    )
+    optimizer: Optimizer = attrs.field(
+        factory=_default("optimizer", "restarts"), converter=fields.optimizer
+    )
+    criterion: ConvergenceCriterion = attrs.field(
+        factory=_default("criterion", "exact"), converter=fields.criterion
+    )
     evaluators: tuple[Evaluator, ...] = attrs.field(
-        factory=lambda: (find("evaluator", "greedy-decode")(),), converter=tuple
+        factory=lambda: (find("evaluator", "greedy-decode")(),), converter=fields.evaluators
     )
     slots: int = attrs.field(default=32, validator=_positive)
     max_steps: int = attrs.field(default=500, validator=_positive)
-    seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    seed: int = attrs.field(default=0, validator=whole())
     lanes: int | None = attrs.field(default=None, validator=_positive)
-    layout: str = attrs.field(
-        default="prefix", validator=attrs.validators.in_(("prefix", "suffix"))
-    )
-    baseline_draws: int = attrs.field(default=3, validator=attrs.validators.ge(0))
-    on_error: str = attrs.field(default="stop", validator=attrs.validators.in_(("stop", "skip")))
+    layout: str = attrs.field(default="prefix", validator=one_of("prefix", "suffix"))
+    baseline_draws: int = attrs.field(default=3, validator=whole(0))
+    on_error: str = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def describe(self) -> dict[str, Any]:
         """The serial form of the experiment: its components' and its own fields."""
@@ -99,11 +112,7 @@ class Experiment:
             UsageError: an unknown field, or one with a wrong value.
         """
         known = {field.name for field in attrs.fields(cls)}
-        values = {
-            key: _build(value)
-            for key, value in description.items()
-            if key not in ("versions", "git_commit")
-        }
+        values = {key: _build(value) for key, value in description.items() if key not in ORIGIN}
         for key in values:
             if key not in known:
                 there = f"It has {', '.join(sorted(known))}"
@@ -163,7 +172,8 @@ class _Running:
 
     def run(self) -> dict[str, Any]:
         experiment = self.experiment
-        description = {**experiment.describe(), **provenance()}
+        chosen = chosen_values(experiment)
+        description = {**experiment.describe(), CHOSEN: chosen, **provenance()}
         if self.resume:
             RunDirectory.open(self.path)
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RunDirectoryError
+from dcm.running.provenance import ORIGIN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ class RunDirectory:
         """
         run = cls.open(path)
         before = json.loads((run.path / EXPERIMENT).read_text(encoding="utf-8"))
-        for key in sorted({*before, *description} - {"versions", "git_commit"}):
+        for key in sorted({*before, *description} - {*ORIGIN}):
             if before.get(key) != description.get(key):
                 asked = f"{path} is a run of another experiment"
                 was, now = _short(before.get(key)), _short(description.get(key))

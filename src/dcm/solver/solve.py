@@ -14,13 +14,13 @@ from torch import Tensor
 from dcm.criterion import ConvergenceCriterion
 from dcm.errors import UsageError
 from dcm.example import Example
+from dcm.fields import named
 from dcm.generator import Generator
 from dcm.memory_limit import free_cached_memory, is_out_of_memory, too_large
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
 from dcm.outcome import Outcome, Status
-from dcm.plugins import find
 from dcm.solver.item import Ended, Item, Row, losses_by_mode
 from dcm.solver.lanes import Lanes, Setup
 from dcm.solver.measured import MeasuresBaselines, by_mode
@@ -64,12 +64,12 @@ class Stats:
 
 
 def solve(
-    generator: Generator,
-    examples: Iterable[Example],
+    generator: Generator | str,
+    examples: Iterable[Example] | str,
     *,
-    objective: Objective | None = None,
-    optimizer: Optimizer | None = None,
-    criterion: ConvergenceCriterion | None = None,
+    objective: Objective | str | None = None,
+    optimizer: Optimizer | str | None = None,
+    criterion: ConvergenceCriterion | str | None = None,
     slots: int = 32,
     max_steps: int = 500,
     seed: int = 0,
@@ -85,7 +85,8 @@ def solve(
     Rows, attempts at examples, wait in a queue for one of a fixed number of lanes. All rows in
     lanes are measured and moved as one batch; a row that ends leaves its lane to the next at
     once. A row's result depends on the row alone, whatever runs beside it. Examples are taken
-    from their source as lanes become free, so memory stays flat.
+    from their source as lanes become free, so memory stays flat. A component may be given by its
+    name alone: it then has its defaults.
 
     Args:
         generator: the frozen model.
@@ -115,21 +116,23 @@ def solve(
     for name, value in (("slots", slots), ("max_steps", max_steps), ("lanes", lanes)):
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value} was asked for", "", f"{name} must be at least 1")
-    criterion = criterion or find("criterion", "exact")()
-    if criterion.needs_baselines and baselines is None:
-        asked = f"the criterion {type(criterion).__name__} compares with baseline losses"
+    model: Generator = named("generator", generator)
+    rule: ConvergenceCriterion = named("criterion", criterion or "exact")
+    source = named("dataset", examples) if isinstance(examples, str) else examples
+    if rule.needs_baselines and baselines is None:
+        asked = f"the criterion {type(rule).__name__} compares with baseline losses"
         raise UsageError(asked, "No baselines are measured", "Pass baselines=Baselines()")
     setup = Setup(
-        generator=generator,
-        objective=objective or find("objective", "joint")(),
-        optimizer=optimizer or find("optimizer", "restarts")(),
-        criterion=criterion,
-        modes=modes or Modes(generator),
+        generator=model,
+        objective=named("objective", objective or "joint"),
+        optimizer=named("optimizer", optimizer or "restarts"),
+        criterion=rule,
+        modes=modes or Modes(model),
         slots=slots,
         max_steps=max_steps,
     )
     stats = stats if stats is not None else Stats()
-    return _Run(setup, examples, seed, lanes, baselines, verify, stats, on_step).outcomes()
+    return _Run(setup, source, seed, lanes, baselines, verify, stats, on_step).outcomes()
 
 
 class _Run:
