@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dcm.causal_lm.attention import ready_attention
 from dcm.causal_lm.decoding import decode_greedily
+from dcm.causal_lm.devices import device_of
 from dcm.causal_lm.head import Head, linear_head
 from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
@@ -85,6 +86,7 @@ class CausalLM:
         asked = f"the model {name!r} cannot be loaded"
         if local and not Path(name).is_dir():
             raise GeneratorError(asked, "There is no such folder", "Check the path")
+        where = device_of(device)
         bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
         logging.set_verbosity_error()
@@ -113,9 +115,7 @@ class CausalLM:
             raise GeneratorError(asked, "It has no tokenizer", "Give the folder its tokenizer.json")
         if tokenizer.eos_token_id is None:
             raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer)
+        return cls(model.to(where).eval().requires_grad_(requires_grad=False), tokenizer)
 
     @property
     def end(self) -> int:

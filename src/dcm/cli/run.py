@@ -78,6 +78,7 @@ class Request:
             self.out = out = self.out or _new_folder(f"{dataset}-{generator}")
             tracker = self._tracker(tracker_form, line)
             line.load(f"{generator} and {dataset}")
+            line.told_when_loaded = lambda: experiment.dataset.remarks
             self._running = True
             summary = experiment.run(
                 out, resume=self.resume, tracker=tracker, on_progress=line, warn=line.warn
@@ -135,7 +136,10 @@ class Request:
         if form is not None:
             return _Remembering(build(form))
         try:
-            return _Remembering(default_tracker())
+            tracker = default_tracker()
+            if tracker.place:
+                line.note(f"tracking in {tracker.place} (--no-track: do not)")
+            return _Remembering(tracker)
         except DcmError as error:
             line.warn(f"The run is not tracked: {error}")
             return None

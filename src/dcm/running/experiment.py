@@ -26,6 +26,7 @@ from dcm.running.baselines import Baselines
 from dcm.running.certify import Certifier
 from dcm.running.chosen import CHOSEN, chosen_values
 from dcm.running.curves import curve_rows, quartiles
+from dcm.running.forecast import seconds_left
 from dcm.running.progress import Progress
 from dcm.running.provenance import ORIGIN, device_name, peak_memory, provenance
 from dcm.running.run_directory import CURVES, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
@@ -215,6 +216,7 @@ class _Running:
                 asked = f"the data set has the id {example.id!r} twice"
                 raise UsageError(asked, "", "Ids must differ")
             seen.add(example.id)
+            self._looked_at(len(seen))
             if experiment.on_error == "stop":
                 item = Item.of(example, experiment.objective, generator)
                 reason = item.reason_not_to_fit(experiment.slots, generator.context_length)
@@ -304,11 +306,18 @@ class _Running:
             for name, points in quartiles(run.path / CURVES).items():
                 self.tracker.curve(name, points)
 
+    def _looked_at(self, count: int) -> None:
+        if self.on_progress is not None:
+            total = len(self.experiment.dataset)
+            self.on_progress(
+                Progress(total, 0, 0, 0, 0, 0.0, 0, None, phase="checking", looked_at=count)
+            )
+
     def _progress(self, count: int) -> None:
         if self.on_progress is None:
             return
         stats, seconds = self.stats, time.perf_counter() - self.began
-        left = count - self.before["finished"] - stats.finished
+        left = count - self.before["finished"]
         self.on_progress(
             Progress(
                 examples=count,
@@ -318,7 +327,11 @@ class _Running:
                 row_steps=stats.row_steps,
                 seconds=seconds,
                 lanes=stats.lanes,
-                seconds_left=seconds * left / stats.finished if stats.finished else None,
+                seconds_left=seconds_left(stats, left, seconds),
+                phase=stats.phase,
+                step=stats.step,
+                loss=stats.loss,
+                exact_share=stats.exact_share,
             )
         )
 
@@ -332,6 +345,7 @@ class _Running:
         return {
             **summary,
             "skipped": dict(experiment.dataset.skipped),
+            "remarks": list(experiment.dataset.remarks),
             "row_steps": useful + wasted,
             "useful_row_steps": useful,
             "wall_seconds": round(seconds, 3),
@@ -339,7 +353,7 @@ class _Running:
             "peak_memory_bytes": peak_memory(str(experiment.generator.device)),
             "device": device_name(str(experiment.generator.device)),
             "dtype": str(experiment.generator.dtype).removeprefix("torch."),
-            "lanes": stats.lanes,
+            "lanes": min(stats.lanes, count),
             "evaluations": self._evaluation_summary(run),
         }
 

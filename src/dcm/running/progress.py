@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 
@@ -17,7 +19,13 @@ class Progress:
         row_steps: measurements computed in this part of the run.
         seconds: since the solver began.
         lanes: most rows at once.
-        seconds_left: an estimate; None before anything is finished.
+        seconds_left: an estimate; None while it would be a guess.
+        phase: what is being done: "checking" examples, measuring "baselines", "optimising" or
+            "certifying".
+        looked_at: how many examples were checked; None after that.
+        step: how many steps the rows that run have made, their median.
+        loss: their median loss in nats.
+        exact_share: which share of them is exact.
     """
 
     examples: int
@@ -28,3 +36,8 @@ class Progress:
     seconds: float
     lanes: int
     seconds_left: float | None
+    phase: str = "optimising"
+    looked_at: int | None = None
+    step: int = 0
+    loss: float = math.nan
+    exact_share: float = 0.0

@@ -77,11 +77,19 @@ class _Batch:
 
 
 class Lanes:
-    """A batch of rows that steps as one and whose rows come and go one by one."""
+    """A batch of rows that steps as one and whose rows come and go one by one.
+
+    Attributes:
+        rows: the rows.
+        losses: the objective's loss of each row that the last step measured, nats.
+        exact: for each of them 1.0 if it was exact, else 0.0.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.rows: list[Row] = []
+        self.losses: list[float] = []
+        self.exact: list[float] = []
         self._batch: _Batch | None = None
         self._strands: Strands | None = None
         self._random = self._full_context = torch.empty(0)
@@ -186,11 +194,12 @@ class Lanes:
             best_margin=torch.where(better, seen.margin, batch.best_margin),
         )
         # The one transfer of the step.
-        read = torch.cat([done.float(), finite.float(), nll]).tolist()
+        read = torch.cat([done.float(), finite.float(), seen.exact.float(), loss, nll]).tolist()
         count = len(self.rows)
-        return self._end_and_move(
-            batch, gradient, read[:count], read[count : 2 * count], read[2 * count :]
+        ends, fine, self.exact, self.losses = (
+            read[place * count : (place + 1) * count] for place in range(4)
         )
+        return self._end_and_move(batch, gradient, ends, fine, read[4 * count :])
 
     def _end_and_move(
         self,

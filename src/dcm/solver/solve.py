@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from statistics import fmean, median
 
 import attrs
 import torch
@@ -51,6 +53,13 @@ class Stats:
         certified: how many of them are certified.
         row_steps: measurements computed.
         useful_row_steps: those of rows that had not ended.
+        phase: what is being done: "baselines", "optimising" or "certifying".
+        step: how many times the rows in lanes have been measured, their median.
+        loss: the median loss of the rows that the last step measured, nats.
+        exact_share: which share of them was exact.
+        ended: attempts that have ended.
+        ended_cubes: the sum of the third powers of their steps, see `dcm.running.forecast`.
+        running_cubes: the same of the attempts in lanes.
     """
 
     lanes: int = 0
@@ -61,6 +70,13 @@ class Stats:
     certified: int = 0
     row_steps: int = 0
     useful_row_steps: int = 0
+    phase: str = "optimising"
+    step: int = 0
+    loss: float = math.nan
+    exact_share: float = 0.0
+    ended: int = 0
+    ended_cubes: float = 0.0
+    running_cubes: float = 0.0
 
 
 def solve(
@@ -104,7 +120,7 @@ def solve(
         verify: certifies contents before their outcomes are given out. A row that was exact and
             fails goes on with twice the margin while it has steps left.
         stats: updated as the solve goes on.
-        on_step: called with the stats after every step.
+        on_step: called with the stats after every step, and before baselines and certification.
 
     Yields:
         One outcome per example.
@@ -251,6 +267,7 @@ class _Run:
             else:
                 items.append(item)
         if self.baselines is not None and items:
+            self._enter("baselines")
             measured = self.baselines.measure(
                 setup.generator, items, setup.slots, setup.modes, self.seed
             )
@@ -280,15 +297,30 @@ class _Run:
                 self.stats.lanes = self.room.lanes
                 self.stats.row_steps += count
                 self.stats.useful_row_steps += count
-                self.stats.active = len(self.lanes)
-                if self.on_step:
-                    self.on_step(self.stats)
+                self._tell(ended)
                 return ended
             # Out of the handler, whose traceback would keep the step's tensors alive.
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
             self.room.shrink(len(self.lanes), self.lanes.positions)
             self.stats.lanes = self.room.lanes
             free_cached_memory()
+
+    def _tell(self, ended: Sequence[Ended]) -> None:
+        """Note how far the rows are."""
+        stats, steps = self.stats, [row.step for row in self.lanes.rows]
+        stats.active = len(steps)
+        stats.step = round(median(steps)) if steps else stats.step
+        stats.loss = median(self.lanes.losses)
+        stats.exact_share = fmean(self.lanes.exact)
+        stats.ended += len(ended)
+        stats.ended_cubes += sum(each.row.step**3 for each in ended)
+        stats.running_cubes = sum(step**3 for step in steps)
+        self._enter("optimising")
+
+    def _enter(self, phase: str) -> None:
+        self.stats.phase = phase
+        if self.on_step:
+            self.on_step(self.stats)
 
     def _sort(self, ended: Ended) -> None:
         """Decide what an attempt's end means for its item."""
@@ -309,6 +341,7 @@ class _Run:
         verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         if self.verify and checked:
+            self._enter("certifying")
             verified = {each.example.id: each for each in self.verify(checked)}
         final = []
         for ended, unverified in zip(batch, outcomes, strict=True):
