@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -9,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import attrs
@@ -113,7 +116,42 @@ def test_commands_name_components_and_fields_that_exist() -> None:
                 known = {each.alias for each in attrs.fields(cls)}
                 assert field in known, f"{place}: {value}"
         if words[:1] == ["show"]:
-            dcm.find(*words[1:3])
+            *kind, name = words[1:3]
+            known = dcm.Plugins.installed().all(*kind)
+            assert name in {each.name for each in known}, place
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "docs" / "first-hour.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {"__name__": "notebook"}
+    cells = ["".join(each["source"]) for each in notebook["cells"] if each["cell_type"] == "code"]
+    assert cells
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec"), names)  # noqa: S102 - our own
+
+
+def test_the_site_and_the_citation_name_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"copyright: dcm {project['version']}," in (ROOT / "mkdocs.yml").read_text()
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    source = "reference/components.md"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=source))
+    shown = hooks.on_page_markdown((ROOT / "docs" / source).read_text(), page)
+    for each in dcm.Plugins.installed().all():
+        if each.distribution == DISTRIBUTION:
+            module, _, cls = each.component.target.partition(":")
+            assert f"`{each.name}` · `from {module} import {cls}`" in shown
+    assert "| `betas` | tuple[float, ...] | `[0.6, 0.9]` |" in shown
+    assert "| `path` | str | required |" in shown
 
 
 def test_contracts_cover_every_plugin() -> None:
