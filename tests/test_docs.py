@@ -118,7 +118,7 @@ def test_commands_name_components_and_fields_that_exist() -> None:
         if words[:1] == ["show"]:
             *kind, name = words[1:3]
             known = dcm.Plugins.installed().all(*kind)
-            assert name in {each.name for each in known}, place
+            assert name in {text for each in known for text in (each.name, each.full_name)}, place
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_the_first_run_and_its_repetition(shell: Shell) -> None:
     [
         (
             "pairs.csv",
-            "\ufeffQuestion;Answer\r\nWas heißt Straße?;street\r\n;\r\n2+2?;4\r\n".encode(),
+            "\ufeffQuestion;Answer\r\nWas heißt Straße?;street\r\n2+2?;4\r\n".encode(),
         ),
         ("pairs.tsv", "question\tanswer\n2+2?\t4\nWhy?\tso\n".encode("utf-16")),
     ],
