@@ -111,6 +111,10 @@ def _tsv(folder: Path) -> Made:
     return {"path": path}, {"without an answer": 1}
 
 
+def _pairs(folder: Path) -> Made:
+    return {"pairs": [list(pair) for pair in PAIRS.items()]}, {}
+
+
 def _json(folder: Path) -> Made:
     rows = [{"question": question, "answer": answer} for question, answer in PAIRS.items()]
     return {"path": _lines(folder / "pairs.json", json.dumps(rows))}, {}
@@ -135,6 +139,7 @@ CASES: dict[str, Callable[[Path], Made]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "tsv": _tsv,
+    "pairs": _pairs,
     "json": _json,
     "parquet": _parquet,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -17,10 +18,12 @@ from typing import NamedTuple
 import attrs
 import pytest
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 import dcm
 from dcm.cli.app import app
+from dcm.cli.tables import closing_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -152,6 +155,28 @@ def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
             assert f"`{each.name}` · `from {module} import {cls}`" in shown
     assert "| `betas` | tuple[float, ...] | `[0.6, 0.9]` |" in shown
     assert "| `path` | str | required |" in shown
+
+
+def test_readme_and_tutorial_show_the_same_output_with_the_rows_of_the_closing_table() -> None:
+    pages = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
+    shown = [
+        re.search(r"^```text\n(examples .*?)^```$", page.read_text(), re.M | re.S)[1]
+        for page in pages
+    ]  # type: ignore[index]
+    readme, tutorial = (re.sub(r"^run .*\n", "", text, flags=re.M) for text in shown)
+    assert readme == tutorial
+    summary = {"skipped": {}, "failed_reasons": {}, "status_counts": {"CONVERGED": 160}}
+    summary |= dict.fromkeys(("examples", "finished"), 160)
+    summary |= dict.fromkeys(("converged_rate", "exact_rate", "certified_rate"), 1.0)
+    summary |= {"median_steps": 6, "p90_steps": 8, "row_steps": 1000, "useful_row_steps": 1000}
+    rates = {"pass_rate": 1.0, "partial_rate": 0.0, "fail_rate": 0.0}
+    summary["evaluations"] = {"greedy-decode": rates, "task": {"exact_match": 1.0, "f1": 1.0}}
+    summary |= {"row_steps_per_second": 61.0, "wall_seconds": 17.0, "device": "cpu"}
+    summary |= {"dtype": "float32", "lanes": 96, "peak_memory_bytes": int(1.7 * 2**30)}
+    text = io.StringIO()
+    Console(file=text, width=80).print(closing_table(summary, "runs/first"))
+    printed = [line.rstrip() for line in text.getvalue().splitlines()]
+    assert printed == shown[1].splitlines()[:-1]
 
 
 def test_contracts_cover_every_plugin() -> None:

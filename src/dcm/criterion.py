@@ -30,6 +30,8 @@ class Observation:
         random: [J] float32, the strand's baseline loss under random contents; NaN if unmeasured.
         full_context: [J] float32, the strand's baseline loss after plain text; NaN if unmeasured.
         logit_noise: how far a logit may differ between scoring and decoding.
+        penalty: [R] float32, the objective's penalty, which is a part of `loss`; None where it has
+            none.
     """
 
     loss: Tensor
@@ -41,6 +43,7 @@ class Observation:
     random: Tensor
     full_context: Tensor
     logit_noise: float
+    penalty: Tensor | None = None
 
     def every(self, flag: Tensor) -> Tensor:
         """[R] bool: whether `flag` [J] holds for every strand of the row."""

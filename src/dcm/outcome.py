@@ -48,7 +48,9 @@ class Outcome:
         decoded: mode -> what the saved content generates, of the mode's first target.
         certified: the content read back from disk generates every target verbatim; None where
             nobody checked.
-        curve: (step, mode -> nats) of the kept attempt, thinned.
+        curve: (step, mode -> nats) of the kept attempt, thinned; `penalty` beside the modes where
+            the objective has one.
+        penalty: the objective's penalty of the content; None where it has none.
     """
 
     example: Example
@@ -66,3 +68,4 @@ class Outcome:
     decoded: Mapping[str, str] = attrs.field(factory=dict)
     certified: bool | None = None
     curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    penalty: float | None = None

@@ -22,6 +22,7 @@ from dcm_squad.squad import Squad
 from dcm_tables.csv import Csv
 from dcm_tables.json import Json
 from dcm_tables.jsonl import Jsonl
+from dcm_tables.pairs import Pairs
 from dcm_tables.parquet import Parquet
 from dcm_tables.tsv import Tsv
 from dcm_triviaqa.triviaqa import TriviaQa
@@ -159,6 +160,14 @@ class TestCsv(DatasetContract):
         ]
         path = write(tmp_path / "pairs.csv", "key,question,answer,passage,other", *rows)
         return Csv(path, id="key", context="passage", variants=["other"])
+
+
+class TestPairs(DatasetContract):
+    covers = "dataset/pairs"
+
+    @pytest.fixture
+    def dataset(self) -> Pairs:
+        return Pairs(PAIRS)
 
 
 class TestTsv(DatasetContract):

@@ -91,7 +91,7 @@ class Row:
     demand: float = float("-inf")
     start: Tensor | None = None
     parked: Parked | None = None
-    curve: list[tuple[int, tuple[float, ...]]] = attrs.field(factory=list)
+    curve: list[tuple[int, tuple[float, ...], float]] = attrs.field(factory=list)
 
 
 @attrs.frozen(eq=False)
@@ -114,6 +114,7 @@ class Best:
         step: when it was measured.
         losses: nats, a number a target.
         margin: smallest margin over the targets, in logits; positive where all are exact.
+        penalty: the objective's penalty; NaN where it has none.
     """
 
     content: Tensor
@@ -121,6 +122,7 @@ class Best:
     step: int
     losses: tuple[float, ...]
     margin: float
+    penalty: float
 
     @property
     def exact(self) -> bool:

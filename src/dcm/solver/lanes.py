@@ -54,6 +54,7 @@ class _Batch:
     best_step: Tensor
     best_nll: Tensor  # [J]
     best_margin: Tensor
+    best_penalty: Tensor
     step: Tensor
     demand: Tensor
 
@@ -147,13 +148,13 @@ class Lanes:
         loss = setup.objective.loss(scores.nll, strands)
         penalty = setup.objective.penalty(content)
         if penalty is not None:
-            loss = loss + penalty
+            loss, penalty = loss + penalty, penalty.detach()
         # The sum, not the mean: a row's gradient must not depend on how many there are.
         (gradient,) = torch.autograd.grad(loss.sum(), content)
         if meanwhile is not None:
             meanwhile()
         with torch.no_grad():
-            return self._advance(batch, strands, gradient, loss.detach(), scores)
+            return self._advance(batch, strands, gradient, loss.detach(), penalty, scores)
 
     def _advance(
         self,
@@ -161,6 +162,7 @@ class Lanes:
         strands: Strands,
         gradient: Tensor,
         loss: Tensor,
+        penalty: Tensor | None,
         scores: StrandScores,
     ) -> list[Ended]:
         setup, nll = self.setup, scores.nll.detach()
@@ -175,6 +177,7 @@ class Lanes:
             random=self._random,
             full_context=self._full_context,
             logit_noise=setup.generator.logit_noise,
+            penalty=penalty,
         )
         criterion, done = setup.criterion.update(batch.criterion, seen)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
@@ -182,6 +185,12 @@ class Lanes:
         met = batch.demand.isneginf() | (seen.exact & (seen.margin >= batch.demand))
         done = done & met & loss.isfinite()
         rank = torch.where(seen.exact, _EXACT + seen.margin, -loss)
+        if penalty is None:
+            penalty = torch.full_like(loss, math.nan)
+        else:
+            # Among contents that are safe to decode the smallest penalty is the best.
+            safe = seen.exact & (seen.margin >= batch.demand.clamp(min=seen.logit_noise))
+            rank = torch.where(safe, 2 * _EXACT - penalty, rank)
         better = (rank > batch.best_rank) | done
         batch = attrs.evolve(
             batch,
@@ -192,14 +201,16 @@ class Lanes:
             best_step=torch.where(better, step, batch.best_step),
             best_nll=torch.where(better[strands.row], nll, batch.best_nll),
             best_margin=torch.where(better, seen.margin, batch.best_margin),
+            best_penalty=torch.where(better, penalty, batch.best_penalty),
         )
         # The one transfer of the step.
-        read = torch.cat([done.float(), finite.float(), seen.exact.float(), loss, nll]).tolist()
+        of_rows = [done.float(), finite.float(), seen.exact.float(), loss, penalty]
+        read = torch.cat([*of_rows, nll]).tolist()
         count = len(self.rows)
-        ends, fine, self.exact, self.losses = (
-            read[place * count : (place + 1) * count] for place in range(4)
+        ends, fine, self.exact, self.losses, penalties = (
+            read[place * count : (place + 1) * count] for place in range(5)
         )
-        return self._end_and_move(batch, gradient, ends, fine, read[4 * count :])
+        return self._end_and_move(batch, gradient, ends, fine, penalties, read[5 * count :])
 
     def _end_and_move(
         self,
@@ -207,6 +218,7 @@ class Lanes:
         gradient: Tensor,
         done: list[float],
         finite: list[float],
+        penalties: list[float],
         nll: list[float],
     ) -> list[Ended]:
         last = self.setup.max_steps - 1
@@ -224,7 +236,7 @@ class Lanes:
             row.item.row_steps += 1
             if over[place] or self._marks[row.step]:
                 first, stop = self._first[place], self._first[place + 1]
-                row.curve.append((row.step, tuple(nll[first:stop])))
+                row.curve.append((row.step, tuple(nll[first:stop]), penalties[place]))
         ended = []
         for place, row_parked in zip(leaving, parked, strict=True):
             row = self.rows[place]
@@ -279,15 +291,15 @@ class Lanes:
             return []
         # Copied together: a copy for each row and tensor would keep a GPU waiting.
         part = self._part(batch, places)
-        ranks = torch.stack([part.best_rank, part.best_margin, part.best_step.float()], 1)
-        read = torch.cat([ranks.flatten(), part.best_nll]).tolist()
-        losses = iter(read[3 * len(places) :])
+        of_rows = [part.best_rank, part.best_margin, part.best_step.float(), part.best_penalty]
+        read = torch.cat([torch.stack(of_rows, 1).flatten(), part.best_nll]).tolist()
+        losses = iter(read[4 * len(places) :])
         parked = []
         for number, place in enumerate(places):
-            rank, margin, step = read[3 * number : 3 * number + 3]
+            rank, margin, step, penalty = read[4 * number : 4 * number + 4]
             count = self._first[place + 1] - self._first[place]
             own = tuple(next(losses) for _ in range(count))
-            best = Best(part.best_content[number], rank, int(step), own, margin)
+            best = Best(part.best_content[number], rank, int(step), own, margin, penalty)
             optimizer, criterion = one(part.optimizer, number), one(part.criterion, number)
             parked.append(Parked(part.content[number], optimizer, criterion, best))
         return parked
@@ -296,7 +308,7 @@ class Lanes:
         self.prepare(rows)
         content = torch.stack([row.start for row in rows if row.start is not None])
         nothing = [
-            Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
+            Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf, math.nan)
             for row, each in zip(rows, content, strict=True)
         ]
         optimizer = self.setup.optimizer.init(content)
@@ -333,6 +345,7 @@ class Lanes:
             best_step=torch.tensor([each.step for each in best], device=device),
             best_nll=torch.tensor([loss for each in best for loss in each.losses], device=device),
             best_margin=torch.tensor([each.margin for each in best], device=device),
+            best_penalty=torch.tensor([each.penalty for each in best], device=device),
             step=torch.tensor([row.step for row in rows], device=device),
             demand=torch.tensor([row.demand for row in rows], device=device),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean, median
 
@@ -386,5 +386,14 @@ class _Run:
             exact=best.exact,
             margin=best.margin,
             baselines=by_mode(item, item.baselines) if item.baselines else {},
-            curve=tuple((step, losses_by_mode(item, nll)) for step, nll in ended.row.curve),
+            penalty=None if math.isnan(best.penalty) else best.penalty,
+            curve=tuple(_point(item, *each) for each in ended.row.curve),
         )
+
+
+def _point(
+    item: Item, step: int, nll: tuple[float, ...], penalty: float
+) -> tuple[int, Mapping[str, float]]:
+    """A point of a curve: the losses by mode and, where there is one, the penalty."""
+    losses = losses_by_mode(item, nll)
+    return step, losses if math.isnan(penalty) else {**losses, "penalty": penalty}
