@@ -93,8 +93,9 @@ def test_python_m_dcm() -> None:
 
 
 def test_where_a_run_is_tracked_is_told_at_the_start(run) -> None:
-    first = run("--out", "one", track=True).stderr.splitlines()[0]
-    assert first == f"tracking in mlflow.db and mlartifacts in {Path.cwd()} (--no-track: do not)"
+    lines = run("--out", "one", track=True).stderr.splitlines()
+    assert lines[:1] == ["loading tiny and toy"]
+    assert lines[1] == f"tracking in mlflow.db and mlartifacts in {Path.cwd()} (--no-track: do not)"
 
 
 def test_how_a_table_was_read_is_told(command) -> None:

@@ -82,10 +82,6 @@ class ProgressLine:
         if self._live is None:
             self._print(self._loading)
 
-    def note(self, line: str) -> None:
-        """Print a line above the progress."""
-        self._print(line)
-
     def __call__(self, progress: Progress) -> None:
         """Take note of the progress; cheap, called after every step."""
         before, self._latest = self._latest, progress

@@ -78,7 +78,9 @@ class Request:
             self.out = out = self.out or _new_folder(f"{dataset}-{generator}")
             tracker = self._tracker(tracker_form, line)
             line.load(f"{generator} and {dataset}")
-            line.told_when_loaded = lambda: experiment.dataset.remarks
+            unasked = tracker is not None and tracker_form is None and tracker.place
+            told = [f"tracking in {unasked} (--no-track: do not)"] if unasked else []
+            line.told_when_loaded = lambda: [*told, *experiment.dataset.remarks]
             self._running = True
             summary = experiment.run(
                 out, resume=self.resume, tracker=tracker, on_progress=line, warn=line.warn
@@ -136,10 +138,7 @@ class Request:
         if form is not None:
             return _Remembering(build(form))
         try:
-            tracker = default_tracker()
-            if tracker.place:
-                line.note(f"tracking in {tracker.place} (--no-track: do not)")
-            return _Remembering(tracker)
+            return _Remembering(default_tracker())
         except DcmError as error:
             line.warn(f"The run is not tracked: {error}")
             return None
@@ -151,6 +150,10 @@ class _Remembering(Tracker):
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self.started: TrackedRun | None = None
+
+    @property
+    def place(self) -> str:
+        return self._tracker.place
 
     def start(self, name: str, description: Mapping[str, Any]) -> TrackedRun:
         self.started = self._tracker.start(name, description)
