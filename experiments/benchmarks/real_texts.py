@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, islice
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ from common import (
     table,
 )
 from shapes import SHAPES, Shape
-from throughput import body, product_rate
+from throughput import flop_per_row_step, product_ceiling
 from torch import Tensor
 
 import dcm
@@ -153,29 +153,6 @@ def demand(
         tokens += sum(lengths)
         rows += 1
     return positions / rows, tokens / rows
-
-
-def flop_per_row_step(model: Any, positions: float, tokens: float) -> float:
-    """FLOP that a row-step needs."""
-    touched = sum(parameter.numel() * share for _, parameter, share in body(model))
-    head = model.get_output_embeddings().weight.numel()
-    return float(4 * (touched * positions + head * tokens))
-
-
-def product_ceiling(model: Any, positions: float, tokens: float, lanes: int) -> float:
-    """FLOP/s of the model's matrix products alone: the mean over its shapes, weighted by FLOP."""
-    head = model.get_output_embeddings().weight
-    shapes: dict[tuple[int, ...], tuple[Tensor, float, int]] = {}
-    for name, parameter, share in body(model):
-        if parameter.dim() > 1 and not name.endswith("bias"):
-            found = shapes.get(tuple(parameter.shape), (parameter, share * positions, 0))
-            shapes[tuple(parameter.shape)] = (*found[:2], found[2] + 1)
-    flop = seconds = 0.0
-    for matrix, lines, times in chain(shapes.values(), [(head, tokens, 1)]):
-        own = 4 * matrix.numel() * lines * times
-        flop += own
-        seconds += own / product_rate(matrix, min(8192, max(1, round(lines * lanes))))
-    return flop / seconds
 
 
 def whole(generator: Any, pairs: Sequence[dcm.Example], args: argparse.Namespace) -> Record:

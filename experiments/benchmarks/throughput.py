@@ -182,24 +182,24 @@ def body(model: Any) -> list[tuple[str, Tensor, float]]:
     ]
 
 
-def flop_per_row_step(model: Any, args: argparse.Namespace) -> float:
-    """FLOP that a row-step needs."""
+def flop_per_row_step(model: Any, positions: float, tokens: float) -> float:
+    """FLOP that a row-step of so many positions and target tokens needs."""
     touched = sum(parameter.numel() * share for _, parameter, share in body(model))
     head = model.get_output_embeddings().weight.numel()
-    return float(4 * (touched * positions(args) + head * targets(args) * args.tokens))
+    return float(4 * (touched * positions + head * tokens))
 
 
-def product_ceiling(model: Any, args: argparse.Namespace, lanes: int) -> float:
+def product_ceiling(model: Any, positions: float, tokens: float, lanes: int) -> float:
     """FLOP/s of the model's matrix products alone: the mean over its shapes, weighted by FLOP."""
     head = model.get_output_embeddings().weight
     # shape -> a matrix of it, the lines that meet it in a row-step, how many such matrices
     shapes: dict[tuple[int, ...], tuple[Tensor, float, int]] = {}
     for name, parameter, share in body(model):
         if parameter.dim() > 1 and not name.endswith("bias"):
-            found = shapes.get(tuple(parameter.shape), (parameter, share * positions(args), 0))
+            found = shapes.get(tuple(parameter.shape), (parameter, share * positions, 0))
             shapes[tuple(parameter.shape)] = (*found[:2], found[2] + 1)
     flop = seconds = 0.0
-    for matrix, lines, times in [*shapes.values(), (head, float(targets(args) * args.tokens), 1)]:
+    for matrix, lines, times in [*shapes.values(), (head, tokens, 1)]:
         own = 4 * matrix.numel() * lines * times
         flop += own
         seconds += own / product_rate(matrix, min(_MOST_LINES, max(1, round(lines * lanes))))
@@ -268,9 +268,10 @@ def main() -> None:
     peak = peak_memory(str(generator.device))
     bare = bare_steps(generator, args, ours["lanes"])
     plain = loop(generator, args)
-    flop = flop_per_row_step(model, args)
+    demand = float(positions(args)), float(targets(args) * args.tokens)
+    flop = flop_per_row_step(model, *demand)
     achieved = ours["row_steps_per_second"] * flop
-    ceiling = product_ceiling(model, args, ours["lanes"])
+    ceiling = product_ceiling(model, *demand, ours["lanes"])
     result = {
         "solver": ours,
         "loop": plain,

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from dcm import DcmError, UsageError
+from dcm import DcmError, UsageError, mask_secrets
 
 LOCAL = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"
@@ -22,7 +22,7 @@ def check(uri: str) -> None:
     Raises:
         UsageError: it is none.
     """
-    asked = f"{hide_password(uri)!r} is no address of an MLflow store"
+    asked = f"{mask_secrets(uri)!r} is no address of an MLflow store"
     do = f"Use {LOCAL} for a file in the current folder, or a server's http://host:5000"
     if uri.startswith("sqlite:") and (not uri.startswith(_SQLITE) or uri == _SQLITE):
         there = "A SQLite address has three slashes and a relative path, or four and an absolute"
@@ -54,7 +54,7 @@ def place(uri: str | None) -> str:
     found = uri or os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
     file = sqlite_file(found)
     if file is None:
-        return hide_password(found)
+        return mask_secrets(found)
     return f"{file.name} and mlartifacts in {file.parent}"
 
 
@@ -79,16 +79,11 @@ def artifact_folder(uri: str, experiment: str) -> str | None:
 def hint(uri: str) -> str:
     """How to look at what is tracked at a resolved address."""
     if uri.startswith(("http://", "https://")):
-        return f"open {hide_password(uri)}"
+        return f"open {mask_secrets(uri)}"
     file = sqlite_file(uri)
     if file is not None and file.parent == Path.cwd() and "?" not in uri:
         uri = f"{_SQLITE}{file.name}"
-    return f"mlflow ui --backend-store-uri {shlex.quote(hide_password(uri))}"
-
-
-def hide_password(text: str) -> str:
-    """The text, with the passwords of the addresses in it hidden."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+    return f"mlflow ui --backend-store-uri {shlex.quote(mask_secrets(uri))}"
 
 
 def _check_usable(file: Path) -> None:

@@ -13,7 +13,7 @@ PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
 NAME_LENGTH = 250
 
-_TAGS = ("versions", "git_commit")
+_TAGS = ("versions", "git_commit", "fingerprints")
 """What of a description says where a run comes from rather than what it does."""
 
 

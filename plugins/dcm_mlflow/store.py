@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# MLflow reads these; whoever set them otherwise is obeyed. The last one is how often a server
-# that does not answer is asked again: MLflow's own 7 take four minutes.
+# MLflow reads these; whoever set them otherwise is obeyed. The last two are the seconds that a
+# server may be silent and how often it is asked again: MLflow's own 120 and 7 take many minutes.
 for _name, _default in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }.items():
     os.environ.setdefault(_name, _default)
 

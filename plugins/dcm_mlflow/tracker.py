@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from dcm import DcmError, TrackedRun, Tracker
+from dcm import DcmError, TrackedRun, Tracker, mask_secrets
 from dcm_mlflow import address, flatten
 from dcm_mlflow.flatten import Point
 
@@ -89,6 +89,11 @@ class MlflowRun(TrackedRun):
         # A daemon: a process that dies without `finish` must not wait for it for ever.
         self._thread = Thread(target=self._work, name="dcm-mlflow", daemon=True)
         self._thread.start()
+
+    @property
+    def patience(self) -> float:
+        """5 seconds for a server; a minute for a file, of which a new one takes seconds to make."""
+        return 5.0 if address.sqlite_file(self._uri) is None else 60.0
 
     @property
     def hint(self) -> str:
@@ -172,4 +177,4 @@ class MlflowRun(TrackedRun):
         asked = f"the run is not, or not wholly, tracked at {self._uri}"
         cause = next(iter(str(error).splitlines()), type(error).__name__)
         do = "See that the store can be reached, or name another in the tracker's field 'uri'"
-        return DcmError(address.hide_password(asked), address.hide_password(cause), do)
+        return DcmError(mask_secrets(asked), mask_secrets(cause), do)

@@ -1,4 +1,4 @@
-"""Objectives: joint, single and paraphrase."""
+"""Objectives: joint, single, paraphrase, and one that projects conflicting gradients."""
 
 from collections.abc import Iterable
 
@@ -13,6 +13,11 @@ def dcm_objectives() -> Iterable[Component]:
         Component(
             "paraphrase",
             "dcm_objectives.paraphrase:Paraphrase",
-            "joint, with the question's variants as further targets",
+            "joint, with other wordings of question and answer beside them",
+        ),
+        Component(
+            "project-conflicts",
+            "dcm_objectives.project_conflicts:ProjectConflicts",
+            "another objective, gradients that fight projected",
         ),
     ]

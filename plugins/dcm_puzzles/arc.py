@@ -13,7 +13,7 @@ import attrs
 
 from dcm import DatasetError, Example, TaskDataset
 from dcm.fields import one_of, whole
-from dcm.reading import OnError, field, files_in, json_document
+from dcm.reading import OnError, field, files_in, json_document, path_text
 from dcm_puzzles.grids import (
     COLOURS,
     MOST,
@@ -61,8 +61,10 @@ class Arc(TaskDataset):
         on_error: "skip" leaves out malformed tasks, "stop" raises.
     """
 
-    path: str
-    solutions: str | None = None
+    path: str = attrs.field(converter=path_text)
+    solutions: str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(path_text)
+    )
     demonstrations: int | None = attrs.field(default=None, validator=whole(0, optional=True))
     augment: int = attrs.field(default=0, validator=whole(0))
     seed: int = 0

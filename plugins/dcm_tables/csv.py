@@ -36,6 +36,7 @@ class Csv(Separated):
         aliases: the columns of other accepted answers, a name or several.
         variants: the columns of paraphrases of the question, a name or several: a paraphrase a
             column, taken as it stands. An empty cell is none.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         delimiter: what separates columns, one character; None finds it.
         encoding: Python's name of the encoding, such as "cp1250"; None finds it.

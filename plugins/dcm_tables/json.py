@@ -29,6 +29,7 @@ class Json(Table):
             null.
         variants: the fields of paraphrases of the question, a name or several: each a text, a list
             of texts, or null.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         member: the name of the list, where the document is an object that holds it; None where the
             document is the list.

@@ -29,6 +29,7 @@ class Parquet(Table):
             null.
         variants: the columns of paraphrases of the question, a name or several: each a text, a list
             of texts, or null.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         limit: how many examples to take at most; None for all.
         offset: how many usable ones to pass over.

@@ -25,7 +25,15 @@ class Separated(Table):
         """The rows of a file whose header has the columns that are named."""
         rows = csv_rows(path, delimiter, self.encoding)
         answer = self.answer_column(rows.header)
-        rows.require(self.question, answer, self.id, self.context, *self.aliases, *self.variants)
+        rows.require(
+            self.question,
+            answer,
+            self.id,
+            self.context,
+            *self.aliases,
+            *self.variants,
+            *self.answer_variants,
+        )
         return rows
 
     def remark(self, rows: Iterable[Placed]) -> str:

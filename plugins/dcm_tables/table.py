@@ -56,6 +56,7 @@ class Table(StoredDataset):
         context: the column of a passage the answer can be read from; None if there is none.
         aliases: the columns of other accepted answers, a name or several.
         variants: the columns of paraphrases of the question, a name or several.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
     """
 
@@ -69,6 +70,7 @@ class Table(StoredDataset):
     context: str | None = None
     aliases: tuple[str, ...] = attrs.field(default=(), converter=_columns, validator=_names)
     variants: tuple[str, ...] = attrs.field(default=(), converter=_columns, validator=_names)
+    answer_variants: tuple[str, ...] = attrs.field(default=(), converter=_columns, validator=_names)
     on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     @abstractmethod
@@ -122,15 +124,22 @@ class Table(StoredDataset):
         if not answers:
             raise Unusable("without an answer")
         more = (text for name in self.aliases for text in self._texts(row, name, place))
-        others = (text for name in self.variants for text in self._texts(row, name, place))
+        variants = {
+            "question": self._all(row, self.variants, place),
+            "answer": self._all(row, self.answer_variants, place),
+        }
         return Example(
             identifier(row, spelling(row, self.id), place) if self.id else _number(place),
             questions[0],
             answers[0],
             aliases=[each for each in dict.fromkeys((*answers, *more)) if each != answers[0]],
-            variants=dict.fromkeys(others),
+            variants=variants,
             context=self._passage(row, place),
         )
+
+    def _all(self, row: Any, names: Iterable[str], place: str) -> tuple[str, ...]:
+        found = (text for name in names for text in self._texts(row, name, place))
+        return tuple(dict.fromkeys(found))
 
     def _texts(self, row: Any, name: str, place: str) -> tuple[str, ...]:
         if not isinstance(row, dict):

@@ -29,6 +29,7 @@ class Tsv(Separated):
         aliases: the columns of other accepted answers, a name or several.
         variants: the columns of paraphrases of the question, a name or several: a paraphrase a
             column, taken as it stands. An empty cell is none.
+        answer_variants: likewise of the answer.
         on_error: "skip" leaves out malformed rows, "stop" raises.
         encoding: Python's name of the encoding, such as "cp1250"; None finds it.
         limit: how many examples to take at most; None for all.

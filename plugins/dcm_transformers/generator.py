@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
+from dcm.causal_lm import DTYPES, CausalLM, CausalLMGenerator, Compute, checkpoint_layers
 from dcm.fields import one_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+def _dtype(name: str) -> str:
+    return DTYPES.get(name, name)
+
+
+def _name_or_absolute_path(name: str) -> str:
+    # A run that goes on in another folder must find the same one.
+    return str(Path(name).absolute()) if isinstance(name, str) and Path(name).exists() else name
 
 
 @attrs.frozen(repr=False)
@@ -25,19 +32,36 @@ class Transformers(CausalLMGenerator):
     Attributes:
         model: a folder with config.json, weights and tokenizer, or a name on the hub. A folder
             that exists is never looked up on the hub.
-        dtype: what the model computes in: float32, bfloat16, float16 or float64.
+        dtype: what the model computes in: float32, bfloat16, float16 or float64, or a usual short
+            name of one (bf16). "auto" takes the checkpoint's on a GPU, and float32 on a CPU.
         device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
+        revision: a branch, tag or commit on the hub; None for the newest.
+        device_map: how the model is spread over several devices, "auto" or "balanced", say, as
+            accelerate has it; in place of `device`.
+        tp_plan: "auto" splits each layer over the processes that torchrun started, as transformers
+            has it; in place of `device`.
+        checkpointing: whether steps keep only what goes into a layer, and compute the rest again
+            when they need it: less memory a row, a third more to compute.
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
             seconds once; None does so on a GPU, for models of 50 million parameters and more.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
             see `dcm.causal_lm.products`; None for `dtype`.
     """
 
-    model: str
-    dtype_name: str = attrs.field(default="float32", alias="dtype", validator=one_of(*_DTYPES))
+    model: str = attrs.field(converter=_name_or_absolute_path)
+    dtype_name: str = attrs.field(
+        default="auto",
+        alias="dtype",
+        converter=_dtype,
+        validator=one_of("auto", *dict.fromkeys(DTYPES.values())),
+    )
     device_name: str = attrs.field(default="auto", alias="device")
     trust_remote_code: bool = False
+    revision: str | None = None
+    device_map: str | None = None
+    tp_plan: str | None = None
+    checkpointing: bool = False
     compiled: bool | None = None
     compute: Compute | None = attrs.field(default=None, validator=one_of(None, "bfloat16", "fp8"))
 
@@ -81,7 +105,12 @@ class Transformers(CausalLMGenerator):
             device=self.device_name,
             local=_is_path(self.model),
             trust_remote_code=self.trust_remote_code,
+            revision=self.revision,
+            device_map=self.device_map,
+            tp_plan=self.tp_plan,
         )
+        if self.checkpointing:
+            checkpoint_layers(loaded.model)
         return attrs.evolve(loaded, compiled=self.compiled, compute=self.compute)
 
     @cached_property
@@ -90,7 +119,7 @@ class Transformers(CausalLMGenerator):
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+        return self.lm.model.dtype  # type: ignore[no-any-return]
 
 
 def _is_path(name: str) -> bool:

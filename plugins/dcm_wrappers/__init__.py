@@ -13,6 +13,11 @@ def dcm_datasets() -> Iterable[Component]:
             "dcm_wrappers.concatenate:Concatenate",
             "several data sets, one after another",
         ),
+        Component(
+            "paraphrased",
+            "dcm_wrappers.paraphrased:Paraphrased",
+            "a data set and the paraphrases that dcm paraphrase made of it",
+        ),
         Component("sample", "dcm_wrappers.sample:Sample", "a random part of a data set"),
         Component(
             "filter-length",

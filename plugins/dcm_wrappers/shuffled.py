@@ -20,8 +20,8 @@ class Shuffled(TaskDataset):
     Every answer is used once, none stays with its question, and none meets a question whose own
     answer is the same text, unless more than half of all answers are the same: then as few as can
     be. Ids are "<id>~shuffled". `metadata["answer_of"]` is the id of the example that the answer
-    comes from, `metadata["answer_index"]` its index. Aliases are dropped; context, variants and
-    other metadata are those of the question.
+    comes from, `metadata["answer_index"]` its index. Aliases and variants of the answer are
+    dropped; context, the question's variants and other metadata are those of the question.
 
     A text is graded as an answer to the question that the answer comes from.
 
@@ -46,6 +46,7 @@ class Shuffled(TaskDataset):
             id=asked.id + _MARK,
             answer=giver.answer,
             aliases=(),
+            variants={"question": asked.variants.get("question", ())},
             metadata={**asked.metadata, **whose},
         )
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dcm.plugins import pairs as pairs
     from dcm.running.baselines import Baselines as Baselines
     from dcm.running.experiment import Experiment as Experiment
+    from dcm.secrets import mask_secrets as mask_secrets
     from dcm.serial import build as build
     from dcm.serial import describe as describe
     from dcm.solver import solve as solve
@@ -110,6 +111,7 @@ _HOME = {
     "describe": "serial",
     "find": "plugins",
     "hookimpl": "hooks",
+    "mask_secrets": "secrets",
     "normalise": "grading",
     "normalised_match": "grading",
     "pairs": "plugins",

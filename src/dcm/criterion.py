@@ -32,6 +32,7 @@ class Observation:
         logit_noise: how far a logit may differ between scoring and decoding.
         penalty: [R] float32, the objective's penalty, which is a part of `loss`; None where it has
             none.
+        checked: [J] bool, the strands that decide, see `Target.checked`; None for all of them.
     """
 
     loss: Tensor
@@ -44,24 +45,27 @@ class Observation:
     full_context: Tensor
     logit_noise: float
     penalty: Tensor | None = None
+    checked: Tensor | None = None
 
     def every(self, flag: Tensor) -> Tensor:
-        """[R] bool: whether `flag` [J] holds for every strand of the row."""
+        """[R] bool: whether `flag` [J] holds for every checked strand of the row."""
         return self.least(flag.float()) > 0.5
 
     def least(self, value: Tensor) -> Tensor:
-        """[R] float32: the smallest `value` [J] over the row's strands."""
+        """[R] float32: the smallest `value` [J] over the row's checked strands."""
         start = value.new_full(self.loss.shape, float("inf"))
+        if self.checked is not None:
+            value = value.where(self.checked, float("inf"))
         return start.scatter_reduce(0, self.row, value, "amin")
 
     @cached_property
     def exact(self) -> Tensor:
-        """[R] bool: every token of every target is the argmax."""
+        """[R] bool: every token of every checked target is the argmax."""
         return self.every(self.strand_exact)
 
     @cached_property
     def margin(self) -> Tensor:
-        """[R] float32: smallest margin over the row's targets, in logits."""
+        """[R] float32: smallest margin over the row's checked targets, in logits."""
         return self.least(self.strand_margin)
 
 

@@ -42,8 +42,9 @@ def one_of(*choices: Any) -> Check:
     return check
 
 
-def whole(least: int | None = None, *, optional: bool = False) -> Check:
-    """A whole number, of at least `least` where that is given; None too where it is optional.
+def whole(least: int | None = None, most: int | None = None, *, optional: bool = False) -> Check:
+    """A whole number, of at least `least` and at most `most` where they are given; None too where
+    it is optional.
 
     Raises:
         ValueError: by the check.
@@ -53,8 +54,9 @@ def whole(least: int | None = None, *, optional: bool = False) -> Check:
         if value is None and optional:
             return
         fits = isinstance(value, int) and not isinstance(value, bool)
-        if not fits or (least is not None and value < least):
+        if not fits or (least is not None and value < least) or (most is not None and value > most):
             wanted = "a whole number" if least is None else f"a whole number of at least {least}"
+            wanted += "" if most is None or not fits or value <= most else f" and at most {most}"
             wanted += " or None" if optional else ""
             raise ValueError(f"{field.alias} must be {wanted}, not {value!r:.80}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +66,20 @@ class Generator(ABC):
     def opening(self) -> tuple[int, ...]:
         """Token ids that open an ordinary text (a begin-of-text token), if the model wants any."""
         return ()
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that differs where weights or tokenizer differ: a run goes on with the
+        model it began with. Empty where nobody knows."""
+        return ""
+
+    @property
+    def trials(self) -> Mapping[str, object]:
+        """What was tried of the model and what came of it, in words and numbers of JSON.
+
+        It goes into the run's record. Empty where nothing is tried.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:

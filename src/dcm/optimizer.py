@@ -26,9 +26,12 @@ class RowKey:
         """A CPU random generator that depends on this key and `purpose` alone."""
         import torch
 
+        return torch.Generator().manual_seed(self.number(purpose))
+
+    def number(self, purpose: str) -> int:
+        """A whole number below 2^63 that depends on this key and `purpose` alone."""
         text = f"{self.seed}\0{self.example_id}\0{self.attempt}\0{purpose}"
-        number = int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
-        return torch.Generator().manual_seed(number)
+        return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 @attrs.frozen

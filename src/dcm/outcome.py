@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FAILING = "failing "
+"""How the reason of an example that a component failed begins; the component follows."""
+
+
 class Status(StrEnum):
     """How an example's last attempt, or the attempt that is kept, ended."""
 
@@ -24,7 +28,7 @@ class Status(StrEnum):
     NONFINITE = "NONFINITE"
     """A loss or gradient of the attempt that is kept was not finite."""
     FAILED = "FAILED"
-    """The example could not be attempted; `reason` says why."""
+    """The example could not be attempted, or a component failed on it; `reason` says why."""
 
 
 @attrs.frozen(eq=False)
@@ -34,23 +38,28 @@ class Outcome:
     Attributes:
         example: the example.
         status: how it ended.
-        content: [K, D] float32 on the CPU, the measured content; None where status is FAILED or
-            nothing finite was measured.
-        reason: why it failed, as "class: details"; empty otherwise.
+        content: [K, D] float32 on the CPU, the measured content; None where nothing finite was
+            measured, as where the example was not attempted.
+        reason: why it failed, was not finite, or cannot be certified, as "class: details"; empty
+            otherwise.
         attempts: how many attempts were made.
         attempt: which of them is kept, the first is 1; 0 where none was made.
         steps: how many times the kept attempt was measured, up to the kept content.
         row_steps: how many times the example was measured in all its attempts.
-        losses: mode -> nats, mean over a target's tokens, then over the mode's targets.
-        exact: every token of every target is the argmax, teacher-forced.
-        margin: smallest margin over the targets, in logits; -inf where nothing was measured.
+        losses: mode -> nats, mean over a target's tokens, then over the mode's checked targets.
+        variant_losses: likewise over the targets that are not checked.
+        exact: every token of every checked target is the argmax, teacher-forced.
+        margin: smallest margin over the checked targets, in logits; -inf where nothing was
+            measured.
         baselines: kind -> mode -> nats, with kinds `random`, `single_token`, `full_context`.
         decoded: mode -> what the saved content generates, of the mode's first target.
-        certified: the content read back from disk generates every target verbatim; None where
-            nobody checked.
-        curve: (step, mode -> nats) of the kept attempt, thinned; `penalty` beside the modes where
-            the objective has one.
-        penalty: the objective's penalty of the content; None where it has none.
+        certified: the content read back from disk generates every checked target verbatim; None
+            where nobody checked.
+        curve: (step, mode -> nats) of the kept attempt, thinned; checked targets.
+        cosines: at each step of the kept attempt the cosine between the gradients of its modes
+            in the content; empty where that was not asked for.
+        penalty: the objective's penalty of the content, whose curve stands beside those of the
+            modes; None where the objective has none.
     """
 
     example: Example
@@ -62,6 +71,7 @@ class Outcome:
     steps: int = 0
     row_steps: int = 0
     losses: Mapping[str, float] = attrs.field(factory=dict)
+    variant_losses: Mapping[str, float] = attrs.field(factory=dict)
     exact: bool = False
     margin: float = float("-inf")
     baselines: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
@@ -69,3 +79,4 @@ class Outcome:
     certified: bool | None = None
     curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
     penalty: float | None = None
+    cosines: tuple[float, ...] = ()

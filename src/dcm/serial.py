@@ -10,7 +10,8 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import attrs
 
@@ -18,6 +19,10 @@ from dcm.errors import DcmError, PluginError, UsageError, did_you_mean
 from dcm.plugins import Plugins, Registered, installed
 
 Description = dict[str, Any]
+
+REMOTE_CODE = "trust_remote_code"
+"""The field by which a component runs code that comes with a model. What is read from a file
+never sets it."""
 
 
 def describe(component: Any, plugins: Plugins | None = None) -> Description:
@@ -79,7 +84,27 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
     except DcmError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(asked, _reason(error)) from error
+        raise UsageError(asked, _misfit(cls, params) or _reason(error)) from error
+
+
+def refuse_remote_code(description: Any, place: str = "") -> None:
+    """Refuse a description that asks to run code that comes with a model.
+
+    Raises:
+        UsageError: the first field that does, with its dotted name.
+    """
+    if isinstance(description, Mapping):
+        for key, value in description.items():
+            # `params` is left out of the names, as `--set` leaves it out.
+            below = place if key == "params" else f"{place}.{key}".lstrip(".")
+            if key == REMOTE_CODE and value is not False and value is not None:
+                asked = "the description asks to run Python code that comes with a model"
+                do = f"If you trust that code, say so: --set {below}=true, or {REMOTE_CODE}=True"
+                raise UsageError(asked, f"It says {below} = {value!r:.20}", do)
+            refuse_remote_code(value, below)
+    elif isinstance(description, list | tuple):
+        for number, value in enumerate(description):
+            refuse_remote_code(value, f"{place}.{number}".lstrip("."))
 
 
 def field_names(cls: type) -> list[str]:
@@ -155,6 +180,23 @@ def _from_json(value: Any, plugins: Plugins) -> Any:
     if isinstance(value, Mapping):
         return {key: _from_json(item, plugins) for key, item in value.items()}
     return value
+
+
+def _misfit(cls: type, params: Mapping[str, Any]) -> str:
+    """The first param that is of another type than its field; empty where none shows."""
+    try:
+        hints = get_type_hints(cls)
+    except (NameError, TypeError):  # a type that is imported for type checkers alone
+        return ""
+    for field in attrs.fields(cls):
+        hint = hints.get(field.name)
+        types = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if field.alias in params and set(types) <= {int, float, bool, str, NoneType}:
+            value = params[field.alias]
+            admitted = {*types, *({int} if float in types else ())}
+            if type(value) not in admitted:
+                return f"Field {field.alias!r} is {field.type}, not {value!r:.80}"
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -29,6 +29,10 @@ class Strands:
             `dcm.causal_lm.token_scores`; the losses themselves are those at 1.
         modes: J names; strands of one row that have one name have one mode vector, so that a
             `prefix` prompt can be computed once for them. Empty: no two have.
+        checked: [J] bool, which strands decide whether a row is done, see `Target.checked`;
+            None: all do.
+        draw: [R] int64, a number that row and step alone name, for what is random in a loss;
+            None where nothing is drawn.
         owners: J numbers, what `row` holds, where no device need be waited for. Empty: unknown.
 
     Raises:
@@ -44,6 +48,8 @@ class Strands:
     temperature: float = 1.0
     modes: Sequence[str] = ()
     owners: Sequence[int] = ()
+    checked: Tensor | None = None
+    draw: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:
         given = (self.row, self.lead, self.ids, self.modes or self.ids, self.owners or self.ids)

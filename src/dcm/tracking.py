@@ -5,7 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
+
+# Seconds: a wait that nobody notices, and how long one who wants to leave is kept.
+_UNSEEN = 1.0
+_INTERRUPTED = 2.0
 
 
 class Tracker(ABC):
@@ -59,36 +65,102 @@ class TrackedRun(ABC):
         """
 
     @property
+    def patience(self) -> float:
+        """Most seconds that the end of an experiment may wait for it."""
+        return 5.0
+
+    @property
     @abstractmethod
     def hint(self) -> str:
         """One line that says how to look at what is tracked."""
 
 
 class GuardedTracking:
-    """A tracked run, if one is wanted, whose failures are told and never stop the experiment."""
+    """A tracked run, if one is wanted, that can neither stop nor hold the experiment.
 
-    def __init__(self, tracker: Tracker | None, warn: Callable[[str], None]) -> None:
-        self._tracker, self._warn = tracker, warn
+    A thread tells the tracker; what it raises becomes a warning. The experiment waits for it at
+    its end alone, as long as the tracked run's `patience` says.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker | None,
+        warn: Callable[[str], None],
+        on_wait: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        self._tracker, self._warn, self._on_wait = tracker, warn, on_wait
         self._run: TrackedRun | None = None
+        self._waiting: SimpleQueue[tuple[str, tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
 
     @property
     def active(self) -> bool:
         return self._run is not None
 
     def start(self, name: str, description: Mapping[str, Any]) -> None:
-        if self._tracker is not None:
-            try:
-                self._run = self._tracker.start(name, description)
-            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
-                self._warn(f"The run is not tracked: {error}")
+        if self._tracker is None:
+            return
+        try:
+            self._run = self._tracker.start(name, description)
+            if not isinstance(self._run, TrackedRun):
+                found, self._run = type(self._run).__name__, None
+                raise TypeError(f"the tracker started {found}, not a TrackedRun")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking must not stop a run
+            self._warn(f"The run is not tracked: {_told(error)}")
+            return
+        # A daemon: a process that ends must not wait for it.
+        self._thread = Thread(target=self._work, name="dcm-tracking", daemon=True)
+        self._thread.start()
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        def call(*arguments: Any) -> None:
-            if self._run is None:
-                return
-            try:
-                getattr(self._run, name)(*arguments)
-            except Exception as error:  # noqa: BLE001 - tracking must not stop a run
-                self._warn(f"Tracking failed: {error}")
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        self._tell("metrics", values, step)
 
-        return call
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        self._tell("curve", name, points)
+
+    def finish(
+        self,
+        summary: Mapping[str, Any],
+        artifacts: Sequence[Path],
+        failed: bool,
+        interrupted: bool = False,
+    ) -> None:
+        """The run ends; as `TrackedRun.finish`.
+
+        Args:
+            interrupted: somebody wants to leave, and waits.
+        """
+        if self._run is None or self._thread is None:
+            return
+        self._tell("finish", summary, artifacts, failed)
+        self._waiting.put(None)
+        patience = min(self._run.patience, _INTERRUPTED if interrupted else self._run.patience)
+        self._thread.join(min(_UNSEEN, patience))
+        if self._thread.is_alive() and patience > _UNSEEN:
+            self._on_wait(f"waiting up to {patience:.0f} s for the tracker, Ctrl-C leaves")
+            self._thread.join(patience - _UNSEEN)
+        if self._thread.is_alive():
+            self._warn(
+                "The tracker did not take everything in time. The run's folder has it all; send "
+                "it later by: dcm track DIR"
+            )
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        if self._run is not None:
+            self._waiting.put((method, arguments))
+
+    def _work(self) -> None:
+        warned: set[str] = set()
+        while (told := self._waiting.get()) is not None:
+            method, arguments = told
+            try:
+                getattr(self._run, method)(*arguments)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking must not stop a run
+                words = f"Tracking failed: {_told(error)}"
+                if words not in warned:  # once is enough
+                    warned.add(words)
+                    self._warn(words)
+
+
+def _told(error: BaseException) -> str:
+    return str(error) or type(error).__name__

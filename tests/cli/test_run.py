@@ -110,7 +110,7 @@ def test_examples_that_are_left_out_and_those_that_fail_are_told(run) -> None:
     skip = ["--set", "dataset.on_error=skip", "--set", "on_error=skip"]
     done = run(*chosen, *skip, toy=False)
     assert done.exit_code == 0, done.stderr
-    told = r"examples +2; left out: 1 malformed; not attempted: 1 too long for the model"
+    told = r"examples +2; left out: 1 malformed; failed: 1 too long for the model"
     assert re.search(told, done.stdout)
     assert re.search(r"certified +1 of 2, 50\.0 %", done.stdout)
     assert re.search(r"others +1 FAILED", done.stdout)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dcm import Evaluator, Objective, TaskDataset
+from dcm import Evaluator, TaskDataset
 from dcm.testing.contracts import (
     CausalLMContract,
     DatasetContract,
     EvaluatorContract,
-    ObjectiveContract,
 )
 from dcm.testing.doubles import save_tiny_model
 from dcm_controls.random_init import RandomInit
@@ -20,7 +19,6 @@ from dcm_controls.random_tokens import RandomTokens
 from dcm_controls.wrong_answer import WrongAnswer
 from dcm_evaluators.semantic import Semantic
 from dcm_nano.generator import Nano
-from dcm_objectives.paraphrase import Paraphrase
 from dcm_squad.squad import Squad
 from dcm_tables.jsonl import Jsonl
 from dcm_transformers.generator import Transformers
@@ -74,14 +72,6 @@ class TestRandomInit(CausalLMContract):
     @pytest.fixture
     def generator(self, untrained: RandomInit) -> RandomInit:
         return untrained
-
-
-class TestParaphrase(ObjectiveContract):
-    covers = "objective/paraphrase"
-
-    @pytest.fixture(params=[{}, {"weight": 2.0, "most": 1, "answer_weight": 0.5}])
-    def objective(self, request: pytest.FixtureRequest) -> Objective:
-        return Paraphrase(**request.param)
 
 
 class TestSemantic(EvaluatorContract):

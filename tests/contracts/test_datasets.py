@@ -28,6 +28,7 @@ from dcm_tables.tsv import Tsv
 from dcm_triviaqa.triviaqa import TriviaQa
 from dcm_wrappers.concatenate import Concatenate
 from dcm_wrappers.filter_length import FilterLength
+from dcm_wrappers.paraphrased import Paraphrased
 from dcm_wrappers.sample import Sample
 from dcm_wrappers.shuffled import Shuffled
 
@@ -266,6 +267,24 @@ class TestSample(DatasetContract):
     @pytest.fixture
     def dataset(self, pairs: Jsonl) -> Sample:
         return Sample(pairs, count=3, seed=1)
+
+
+class TestParaphrased(DatasetContract):
+    covers = "dataset/paraphrased"
+
+    @pytest.fixture
+    def dataset(self, pairs: Jsonl, tmp_path: Path) -> Paraphrased:
+        lines = [
+            {
+                "id": example.id,
+                "question": example.question,
+                "answer": example.answer,
+                "question_variants": [f"Well, {example.question}", "Or else?"],
+                "answer_variants": [],
+            }
+            for example in list(pairs)[1:]
+        ]
+        return Paraphrased(pairs, str(write(tmp_path / "variants.jsonl", *lines)), most=1)
 
 
 class TestFilterLength(DatasetContract):

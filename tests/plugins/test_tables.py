@@ -65,25 +65,31 @@ def test_paraphrases_stand_in_a_list_in_jsonl(tmp_path: Path) -> None:
     given: list[Any] = [["1?", " ", "one, then?", "1?"], "1?", "", [], None]
     rows = [{**ROWS[0], "other": other} for other in given]
     dataset = table("jsonl", tmp_path, rows, variants="other")
-    assert [each.variants for each in dataset] == [("1?", "one, then?"), ("1?",), (), (), ()]
+    found = [each.variants.get("question", ()) for each in dataset]
+    assert found == [("1?", "one, then?"), ("1?",), (), (), ()]
 
 
 def test_paraphrases_stand_in_columns_of_their_own_in_csv(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text('question,answer,first,second\na?,1,"[""b?"", c?]",d?\ne?,2,,f?\ng?,3,,\n')
     dataset = Csv(str(path), variants=["first", "second"])
-    assert [each.variants for each in dataset] == [('["b?", c?]', "d?"), ("f?",), ()]
-    assert [each.variants for each in Csv(str(path), variants="second")] == [
-        ("d?",),
-        ("f?",),
-        (),
+    assert [each.variants for each in dataset] == [
+        {"question": ('["b?", c?]', "d?")},
+        {"question": ("f?",)},
+        {},
+    ]
+    dataset = Csv(str(path), variants="second", answer_variants="first")
+    assert [each.variants for each in dataset] == [
+        {"question": ("d?",), "answer": ('["b?", c?]',)},
+        {"question": ("f?",)},
+        {},
     ]
 
 
 def test_columns_of_paraphrases_follow_each_other_in_jsonl_too(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "some": ["b?", "c?"], "one": "d?"}]
     dataset = table("jsonl", tmp_path, rows, variants=["one", "some"])
-    assert dataset[0].variants == ("d?", "b?", "c?")
+    assert dataset[0].variants == {"question": ("d?", "b?", "c?")}
 
 
 @pytest.mark.parametrize(

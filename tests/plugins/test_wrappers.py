@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dcm
-from dcm import DatasetError, Example, TaskDataset
+from dcm import DatasetError, Example, TaskDataset, find
 from dcm_puzzles.arithmetic import Arithmetic
 from dcm_wrappers.concatenate import Concatenate
 from dcm_wrappers.filter_length import FilterLength
@@ -293,3 +294,46 @@ def test_real_sets_can_be_wrapped_together(data: Path):
     assert len({e.id for e in control}) == 200
     for example in control:
         assert control.grade(example, example.answer)["correct"] == 1
+
+
+def line(example: Example, **changes: Any) -> str:
+    found = {
+        "id": example.id,
+        "question": example.question,
+        "answer": example.answer,
+        "question_variants": ["p1?", "p2?", "p3?"],
+        "answer_variants": ["b1"],
+    }
+    return json.dumps(found | changes) + "\n"
+
+
+def test_paraphrased_adds_the_variants_of_the_lines_with_the_same_id(tmp_path: Path) -> None:
+    samples = find("dataset", "samples")(limit=3)
+    path = tmp_path / "variants.jsonl"
+    path.write_text(line(samples[2]) + line(samples[0], answer_variants=[]))
+
+    def variants(**fields: Any) -> list[Any]:
+        made = find("dataset", "paraphrased")(dataset=samples, path=str(path), **fields)
+        return [example.variants for example in made]
+
+    some = ("p1?", "p2?", "p3?")
+    assert variants() == [{"question": some}, {}, {"question": some, "answer": ("b1",)}]
+    assert variants(skip=1, most=1) == [{"question": ("p2?",)}, {}, {"question": ("p2?",)}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"question": "Another?"}, r"variants.jsonl:1: the paraphrases of .* of other texts"),
+        ({"answer_variants": [5]}, r"variants.jsonl:1: field 'answer_variants' must be a list"),
+        ({"question_variants": None}, r"variants.jsonl:1: field 'question_variants' must be"),
+    ],
+)
+def test_paraphrased_names_the_line_that_is_wrong(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    samples = find("dataset", "samples")(limit=1)
+    path = tmp_path / "variants.jsonl"
+    path.write_text(line(samples[0], **changes))
+    with pytest.raises(DatasetError, match=message):
+        find("dataset", "paraphrased")(dataset=samples, path=str(path))[0]

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dcm.protocol.signals import conflict, few_converged, modes_in_conflict, zero_losses
+from dcm.protocol.signals import (
+    conflict,
+    few_converged,
+    gradients_apart,
+    modes_in_conflict,
+    zero_losses,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,13 @@ def test_zero_losses_on_many_examples_warn(make):
     assert zero_losses([zero, zero] + [half] * 9).fired
     assert not zero_losses([make(losses={})]).fired
     assert not zero_losses([zero]).stops
+
+
+def test_gradients_are_apart_where_the_cosine_of_the_median_example_says_so(make):
+    apart, usual = ({"cosine": cosine, "below_zero": 0.75} for cosine in (-0.5, -0.1))
+    fired = gradients_apart([make(interference=each) for each in (apart, apart, usual)])
+    assert fired.fired
+    assert fired.measured.value == -0.5
+    assert "more slots" in fired.as_json()["advice"]
+    assert not gradients_apart([make(interference=each) for each in (apart, usual, usual)]).fired
+    assert not gradients_apart([make(interference=None), make()]).fired

@@ -113,6 +113,7 @@ def test_a_run_leaves_what_the_contract_says(whole, experiment):
         "summary.json",
         "curves.parquet",
         "content",
+        "sessions.json",
     }
     results = lines(whole)
     assert sorted(result["id"] for result in results) == [f"e{n}" for n in range(COUNT)]

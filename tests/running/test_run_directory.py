@@ -15,9 +15,41 @@ from dcm.running.run_directory import RunDirectory
 DESCRIPTION = {"slots": 2, "dataset": {"name": "x"}, "versions": {"torch": "1"}, "git_commit": "a"}
 
 
+WHOLE = {"content", "experiment.json", "results.jsonl", "summary.json", "curves.parquet"}
+
+LINE = {
+    "status": "CONVERGED",
+    "reason": "",
+    "attempts": 1,
+    "steps": 2,
+    "row_steps": 2,
+    "question": "q",
+    "answer": "a",
+    "losses": {},
+    "baselines": {},
+    "exact": True,
+    "margin": 0.5,
+    "certified": True,
+    "decoded": {},
+    "evaluations": {},
+    "content": None,
+}
+
+
+def line(id, **more):
+    return {"id": id, **LINE, **more}
+
+
 @pytest.fixture
 def run(tmp_path):
-    return RunDirectory.create(tmp_path / "run", DESCRIPTION)
+    """A new run that nobody writes to any more."""
+    with RunDirectory.create(tmp_path / "run", DESCRIPTION) as run:
+        pass
+    return run
+
+
+def ids(run):
+    return [result["id"] for result in run.results()]
 
 
 def curve(id, *losses, attempt=1):
@@ -35,7 +67,9 @@ def curves(run):
 
 
 def test_a_new_run_has_its_description_and_no_results(run):
-    assert json.loads((run.path / "experiment.json").read_text()) == DESCRIPTION
+    written = json.loads((run.path / "experiment.json").read_text())
+    assert {key: written[key] for key in DESCRIPTION} == DESCRIPTION
+    assert set(written) - set(DESCRIPTION) == {"fingerprints"}
     assert list(run.results()) == []
     assert list(RunDirectory.open(run.path).results()) == []
 
@@ -45,7 +79,7 @@ def test_an_empty_folder_can_take_a_run(tmp_path):
 
 
 def test_results_come_back_as_they_were_written(run):
-    results = [{"id": "ü\u2028\n\r\x85", "loss": 0.1 + 0.2}, {"id": "b", "losses": {}}]
+    results = [line("ü\u2028\n\r\x85", margin=0.1 + 0.2), line("b", losses={"answer": 1.5})]
     for result in results:
         run.append(result)
     assert list(run.results()) == results
@@ -54,14 +88,15 @@ def test_results_come_back_as_they_were_written(run):
 
 @pytest.mark.parametrize("cut", [1, 5, 17])
 def test_a_torn_last_line_is_dropped_and_the_rest_kept(run, cut):
-    run.append({"id": "a", "text": "first"})
-    run.append({"id": "b", "text": "second"})
+    run.append(line("a"))
+    run.append(line("b"))
     file = run.path / "results.jsonl"
     os.truncate(file, file.stat().st_size - cut)
-    assert [result["id"] for result in RunDirectory.open(run.path).results()] == ["a"]
+    assert ids(RunDirectory.open(run.path)) == ["a"]
     again = RunDirectory.resume(run.path, DESCRIPTION)
-    again.append({"id": "c"})
-    assert [result["id"] for result in again.results()] == ["a", "c"]
+    again.append(line("c"))
+    assert ids(again) == ["a", "c"]
+    assert again.damage == []  # it is what a kill leaves
 
 
 def test_a_torn_first_line_is_dropped(run):
@@ -71,29 +106,30 @@ def test_a_torn_first_line_is_dropped(run):
     assert list(again.results()) == []
 
 
-def test_a_run_killed_right_after_its_description_goes_on(tmp_path):
-    path = tmp_path / "run"
-    path.mkdir()
-    (path / "experiment.json").write_text(json.dumps(DESCRIPTION))
-    run = RunDirectory.resume(path, DESCRIPTION)
+def test_a_run_killed_right_after_its_description_goes_on(run):
+    for path in (run.path / "results.jsonl", run.path / "sessions.json"):
+        path.unlink()
+    (run.path / "content").rmdir()
+    run = RunDirectory.resume(run.path, DESCRIPTION)
     assert list(run.results()) == []
     run.save_contents({"a": torch.zeros(1, 2)}, {}, "prefix")
-    run.append({"id": "a"})
-    assert len(list(run.results())) == 1
+    run.append(line("a"))
+    assert ids(run) == ["a"]
 
 
 def test_another_experiment_is_refused_and_the_field_named(run):
     other = {**DESCRIPTION, "slots": 3}
     with pytest.raises(RunDirectoryError, match=r"another experiment.*slots was 2, now it is 3"):
         RunDirectory.resume(run.path, other)
-    with pytest.raises(RunDirectoryError, match="dataset was"):
+    with pytest.raises(RunDirectoryError, match=r"dataset\.name was"):
         RunDirectory.resume(run.path, {**DESCRIPTION, "dataset": {"name": "y"}})
     with pytest.raises(RunDirectoryError, match="seed was null, now it is 5"):
         RunDirectory.resume(run.path, {**DESCRIPTION, "seed": 5})
 
 
 def test_other_versions_and_commits_are_the_same_experiment(run):
-    RunDirectory.resume(run.path, {**DESCRIPTION, "versions": {"torch": "2"}, "git_commit": None})
+    other = {**DESCRIPTION, "versions": {"torch": "2"}, "git_commit": None}
+    RunDirectory.resume(run.path, other).close()
 
 
 def test_folders_that_are_taken_are_refused(run, tmp_path):
@@ -146,7 +182,7 @@ def test_each_curve_is_there_once_and_the_last_one_wins(run):
     assert curves(run) == {"a": [3.0, 2.0, 1.0], "b": [5.0]}
     assert json.loads((run.path / "summary.json").read_text()) == {"done": 1}
     left = {file.name for file in run.path.iterdir()}
-    assert left == {"content", "experiment.json", "results.jsonl", "summary.json", "curves.parquet"}
+    assert left == {*WHOLE, "sessions.json"}
 
 
 def test_a_finished_run_that_goes_on_keeps_its_curves(run):
@@ -155,6 +191,7 @@ def test_a_finished_run_that_goes_on_keeps_its_curves(run):
     again = RunDirectory.resume(run.path, DESCRIPTION)
     again.save_curves(curve("b", 5.0))
     again.finish({})
+    again.close()
     assert curves(run) == {"a": [3.0], "b": [5.0]}
     RunDirectory.resume(run.path, DESCRIPTION).finish({})
     assert curves(run) == {"a": [3.0], "b": [5.0]}
@@ -180,7 +217,7 @@ def test_a_run_without_curves_can_finish(run):
 
 
 def test_numbers_that_json_cannot_say_are_refused_before_anything_is_written(run):
-    run.append({"id": "a"})
+    run.append(line("a"))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.append({"id": "b", "loss": float("nan")})
-    assert [result["id"] for result in run.results()] == ["a"]
+        run.append(line("b", margin=float("nan")))
+    assert ids(run) == ["a"]

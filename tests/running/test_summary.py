@@ -39,6 +39,8 @@ def test_a_line_says_what_the_outcome_says():
         steps=7,
         row_steps=30,
         losses={"question": 0.5, "answer": 0.25},
+        variant_losses={"question": 2.0},
+        cosines=(0.5, -0.25, math.nan),
         exact=True,
         margin=1.5,
         baselines={"random": {"question": 5.0, "answer": math.nan}},
@@ -55,6 +57,8 @@ def test_a_line_says_what_the_outcome_says():
         "question": "q?",
         "answer": "a",
         "losses": {"question": 0.5, "answer": 0.25},
+        "variant_losses": {"question": 2.0},
+        "interference": {"cosine": 0.125, "below_zero": 0.5},
         "baselines": {"random": {"question": 5.0, "answer": None}},
         "exact": True,
         "margin": 1.5,
@@ -121,3 +125,10 @@ def test_shares_and_finite_numbers():
     assert (share(1, 4), share(0, 0)) == (0.25, 0.0)
     assert finite(1.5) == 1.5
     assert [finite(value) for value in (math.nan, math.inf, -math.inf)] == [None] * 3
+
+
+def test_interference_is_the_mean_over_the_examples_that_measured_it():
+    measured = [{"cosine": 0.5, "below_zero": 0.25}, None, {"cosine": 0.0, "below_zero": 0.75}]
+    summary = summarise((result(interference=each) for each in measured), 3)
+    assert summary["interference"] == {"cosine": 0.25, "below_zero": 0.5}
+    assert summarise([result()], 1)["interference"] is None

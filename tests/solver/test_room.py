@@ -31,7 +31,7 @@ def test_a_cpu_takes_as_many_rows_as_memory_holds(monkeypatch: pytest.MonkeyPatc
     plenty, little = Stats(), Stats()
     many = solved(plenty)
     assert plenty.lanes == 96
-    monkeypatch.setattr(room, "_free_on_cpu", lambda: 6 << 20)
+    monkeypatch.setattr(room, "free_memory", lambda: 6 << 20)
     few = solved(little)
     assert 4 <= little.lanes < 96
     assert many.keys() == few.keys()

@@ -4,6 +4,8 @@ Generator plugins that load such a model derive from `CausalLMGenerator`, which 
 say in `load` where the model comes from.
 """
 
+from dcm.causal_lm.checkpointing import checkpoint_layers as checkpoint_layers
 from dcm.causal_lm.generator import CausalLMGenerator as CausalLMGenerator
+from dcm.causal_lm.loading import DTYPES as DTYPES
 from dcm.causal_lm.model import CausalLM as CausalLM
 from dcm.causal_lm.products import Compute as Compute

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor
 
+from dcm.causal_lm.fingerprint import fingerprint
 from dcm.causal_lm.model import CausalLM
 from dcm.errors import GeneratorError
 from dcm.fields import pasteable
@@ -27,8 +28,14 @@ class CausalLMGenerator(Generator):
 
     @cached_property
     def lm(self) -> CausalLM:
-        """The loaded model."""
-        return self.load()
+        """The loaded model, which was tried.
+
+        Raises:
+            GeneratorError: it cannot be loaded, or cannot be optimised behind vectors.
+        """
+        loaded = self.load()
+        loaded.tried.at_load()
+        return loaded
 
     @property
     def width(self) -> int:
@@ -50,6 +57,14 @@ class CausalLMGenerator(Generator):
     def opening(self) -> tuple[int, ...]:
         begin = self.lm.tokenizer.bos_token_id
         return () if begin is None else (int(begin),)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.lm.model, self.lm.tokenizer)
+
+    @property
+    def trials(self) -> Mapping[str, object]:
+        return self.lm.trials
 
     def encode(self, text: str) -> tuple[int, ...]:
         return self.lm.encode(text)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.calling import known
+
 
 def generator_loss(model: Any, target_tokens: Tensor, prompt_embeds: Tensor) -> Tensor:
     """The loss of one target behind continuous vectors.
@@ -24,5 +26,6 @@ def generator_loss(model: Any, target_tokens: Tensor, prompt_embeds: Tensor) -> 
     """
     target_embeds = model.get_input_embeddings()(target_tokens).detach()
     sequence = torch.cat([prompt_embeds.to(target_embeds.dtype), target_embeds])[None, :-1]
-    logits = model(inputs_embeds=sequence, use_cache=False).logits[0, len(prompt_embeds) - 1 :]
+    options = known(model, use_cache=False)
+    logits = model(inputs_embeds=sequence, **options).logits[0, len(prompt_embeds) - 1 :]
     return torch.nn.functional.cross_entropy(logits.float(), target_tokens)

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.calling import known
+from dcm.causal_lm.products import plain_numbers
+
 Head = tuple[Tensor, Tensor | None]
 """Weight [V, D] and bias [V] of a linear layer."""
 
@@ -19,12 +22,18 @@ def linear_head(model: Any) -> Head | None:
     is tried.
     """
     head, base = model.get_output_embeddings(), model.base_model
-    if type(head) is not torch.nn.Linear or base is model:
+    if type(head) is not torch.nn.Linear or base is model or not plain_numbers(head.weight):
         return None
-    embedded = model.get_input_embeddings()(torch.arange(8, device=model.device))
+    # Spread over devices, the model brings its logits back itself.
+    if head.weight.device != model.get_input_embeddings().weight.device:
+        return None
+    ids = torch.arange(8, device=model.device)[None]
+    embedding = model.get_input_embeddings()
     try:
-        states = base(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
-        logits = model(inputs_embeds=embedded[None], use_cache=False).logits
+        # Fresh ones each: some models scale in place what they are fed.
+        states = base(inputs_embeds=embedding(ids), **known(base, use_cache=False))
+        logits = model(inputs_embeds=embedding(ids), **known(model, use_cache=False)).logits
+        states = states.last_hidden_state
         if not torch.equal(head(states).float(), logits.float()):
             return None
     except (AttributeError, RuntimeError, TypeError, ValueError):

@@ -120,19 +120,23 @@ class LaidOut(NamedTuple):
     place: Tensor
 
 
-def lay_out(strands: Strands, most: int, *, shares: Callable[[int], bool]) -> LaidOut:
+def lay_out(
+    strands: Strands, most: int, *, shares: Callable[[int], bool], pads: Callable[[int], bool]
+) -> LaidOut:
     """The lines of strands, by padded length, from what each line holds alone.
 
     Args:
         strands: what is scored.
         most: most fed positions that a line may have, K less than the model's context.
         shares: whether strands may stand behind one prompt, in a line of so many fed positions.
+        pads: whether a line may be padded to so many.
     """
     chosen: dict[tuple[int, bool], list[list[int]]] = {}
     for line in _share(strands, most, shares):
         length = _fed(strands, line)
         # The padding must not reach beyond the positions that the model has.
-        key = (min(bucket(length), max(most, length)), len(line) > 1)
+        padded = min(bucket(length), max(most, length))
+        key = (padded if pads(padded) else length, len(line) > 1)
         chosen.setdefault(key, []).append(line)
     groups = tuple(_lines(strands, *key, chosen[key]) for key in sorted(chosen))
     return LaidOut(

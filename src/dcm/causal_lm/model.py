@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -13,24 +12,23 @@ from torch import Tensor
 
 from dcm.causal_lm.attention import ready_attention
 from dcm.causal_lm.decoding import decode_greedily
-from dcm.causal_lm.devices import device_of
 from dcm.causal_lm.head import Head, linear_head
+from dcm.causal_lm.loading import load_model
 from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
+from dcm.causal_lm.positions import stated_context
 from dcm.causal_lm.products import Compute, Products
 from dcm.causal_lm.regions import Regions
 from dcm.causal_lm.static_decoding import StaticDecoding
+from dcm.causal_lm.tokens import decode, encode
 from dcm.causal_lm.trials import Score, scores_as_alone
-from dcm.errors import GeneratorError
+from dcm.causal_lm.tried import Tried
 from dcm.strands import Layout, Strands, StrandScores
 
 _NO_LIMIT = 1 << 30
 
 # Texts whose token ids are kept.
 _MOST_ENCODED = 1 << 14
-
-# The least length at which is tried what may be done with a model.
-_LEAST_TRIAL = 64
 
 
 @attrs.frozen(eq=False)
@@ -65,57 +63,13 @@ class CausalLM:
         return Products(self.model, self.compute)
 
     @classmethod
-    def load(
-        cls, name: str, *, dtype: str, device: str, local: bool, trust_remote_code: bool = False
-    ) -> CausalLM:
-        """Load a model from a folder or, where `local` is false, from the Hugging Face hub.
-
-        Args:
-            name: folder, or name on the hub.
-            dtype: name of a torch dtype.
-            device: a torch device, or "auto" for a GPU if there is one.
-            local: never use a network.
-            trust_remote_code: run code that comes with the model.
+    def load(cls, name: str, **options: Any) -> CausalLM:
+        """Load a model from a folder or the Hugging Face hub; see `loading.load_model`.
 
         Raises:
             GeneratorError: there is no complete model at `name`.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        asked = f"the model {name!r} cannot be loaded"
-        if local and not Path(name).is_dir():
-            raise GeneratorError(asked, "There is no such folder", "Check the path")
-        where = device_of(device)
-        bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
-        try:
-            model, report = AutoModelForCausalLM.from_pretrained(
-                name, dtype=getattr(torch, dtype), output_loading_info=True, **options
-            )
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        except Exception as error:  # the library raises many kinds
-            there = " ".join(str(error).split()) or type(error).__name__
-            do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
-            raise GeneratorError(asked, there, do) from error
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-        if report["missing_keys"]:
-            missing = ", ".join(sorted(report["missing_keys"])[:3])
-            there = f"Its weights lack {len(report['missing_keys'])} tensors ({missing}, ...)"
-            raise GeneratorError(asked, there, "Give a complete model")
-        # Without its files, some tokenizer classes make one with an empty vocabulary.
-        if not set(tokenizer("text", add_special_tokens=False).input_ids) - {
-            tokenizer.unk_token_id
-        }:
-            raise GeneratorError(asked, "It has no tokenizer", "Give the folder its tokenizer.json")
-        if tokenizer.eos_token_id is None:
-            raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
-        return cls(model.to(where).eval().requires_grad_(requires_grad=False), tokenizer)
+        return cls(*load_model(name, **options))
 
     @property
     def end(self) -> int:
@@ -136,12 +90,10 @@ class CausalLM:
         mean = total / table.numel()
         return float((squares / table.numel() - mean**2) ** 0.5)
 
-    @property
+    @cached_property
     def context_length(self) -> int:
-        """Most positions that the model takes."""
-        config = self.model.config.get_text_config()
-        # A model that states no limit (Bloom, for one) takes what memory holds.
-        return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT)
+        """Most positions that the model takes; a great number where it states none."""
+        return stated_context(self.model) or _NO_LIMIT
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, closed by the end-of-text token."""
@@ -150,23 +102,12 @@ class CausalLM:
         if found is None:
             if len(self._encoded) >= _MOST_ENCODED:
                 self._encoded.clear()
-            found = self._encoded[text] = self._encode(text)
+            found = self._encoded[text] = encode(self.tokenizer, text)
         return found
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        # A text may hold the spelling of a special token; only the closing one ends it.
-        ids = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        ).input_ids
-        return (*ids, self.end)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of token ids, up to and without the first end-of-text token."""
-        kept = list(ids)
-        if self.end in kept:
-            kept = kept[: kept.index(self.end)]
-        text = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
-        return str(text)
+        return decode(self.tokenizer, ids)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of `ids` [...] int64: [..., D] float32."""
@@ -196,7 +137,7 @@ class CausalLM:
         """
         if not (self._on_gpu if self.packed is None else self.packed):
             return None
-        length = self._trial_length(length)
+        length = self.tried.length(length)
         if (layout, length) not in self._packs:
             self._packs[layout, length] = None
             for way in ("shared", "alone"):
@@ -213,23 +154,34 @@ class CausalLM:
         own, which a mask from outside replaces, layers that are no attention carry one strand over
         to the next, and some models take positions and count for themselves.
         """
-        length = self._trial_length(length)
+        length = self.tried.length(length)
         if (layout, length) not in self._shares:
             score = partial(self._padded.score, shares=None, step=False)
             self._shares[layout, length] = self._as_alone(score, length, layout)
         return self._shares[layout, length]
 
-    def _trial_length(self, length: int) -> int:
-        """The power of two up to which something is tried.
-
-        Below the least one all are alike; a function of the line's own length alone, as is then
-        what is computed for it.
-        """
-        return min(max(_LEAST_TRIAL, 1 << (length - 1).bit_length()), self.context_length)
-
     def _as_alone(self, score: Score, length: int, layout: Layout) -> bool:
         with self._products.plain(), self.regions.eager(), ready_attention(self.model.device):
             return scores_as_alone(self.model, score, length, layout)
+
+    @cached_property
+    def tried(self) -> Tried:
+        """How the model may be read, by trial."""
+        return Tried(self.model, self.context_length)
+
+    @property
+    def trials(self) -> dict[str, object]:
+        """What was tried of the model and what came of it, in words and numbers of JSON."""
+        tried: dict[str, Mapping[tuple[Layout, int], object]] = {
+            "shared_prompts": self._shares,
+            "packed": self._packs,
+        }
+        named = {
+            what: {f"{layout} {length}": found for (layout, length), found in each.items()}
+            for what, each in tried.items()
+            if each
+        }
+        return {**self.tried.record(), **named}
 
     @cached_property
     def head(self) -> Head | None:
@@ -255,7 +207,8 @@ class CausalLM:
 
     @cached_property
     def _padded(self) -> PaddedScoring:
-        return PaddedScoring(self.model, self.head, self.regions, self.context_length)
+        most, pads = self.context_length, self.tried.steady
+        return PaddedScoring(self.model, self.head, self.regions, most, pads)
 
     @torch.no_grad()
     def decode(
@@ -276,5 +229,6 @@ class CausalLM:
         with fast, self.regions.eager(), ready_attention(self.model.device):
             found = self._static.decode(content, lead, limits, layout) if self._on_gpu else None
             if found is None:
-                found = decode_greedily(self.model, self.end, content, lead, limits, layout)
+                way = self.tried.way(content.shape[1] + 1 + max(limits))
+                found = decode_greedily(self.model, self.end, content, lead, limits, layout, way)
         return [self.text(ids) for ids in found]

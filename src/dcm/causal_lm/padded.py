@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.calling import known
 from dcm.causal_lm.head import Head
 from dcm.causal_lm.last_layer import LastLayer
 from dcm.causal_lm.lines import LaidOut, Lines, lay_out
@@ -32,13 +33,22 @@ class PaddedScoring:
         head: what makes its logits.
         regions: compiles its layers.
         most: the positions that it takes.
+        pads: whether lines of up to so many positions may be padded.
     """
 
-    def __init__(self, model: Any, head: Head | None, regions: Regions, most: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        head: Head | None,
+        regions: Regions,
+        most: int,
+        pads: Callable[[int], bool],
+    ) -> None:
         self._model = model
         self._head = head
         self._regions = regions
         self._most = most
+        self._pads = pads
         self._layouts: WeakKeyDictionary[Strands, dict[object, LaidOut]] = WeakKeyDictionary()
 
     def score(
@@ -81,6 +91,7 @@ class PaddedScoring:
                 strands,
                 self._most - slots,
                 shares=lambda fed: shares is None or shares(slots + fed),
+                pads=lambda fed: self._pads(slots + fed),
             )
         return made[key]
 
@@ -121,9 +132,11 @@ class PaddedScoring:
             few = len(sequence) * behind < _LEAST_LINES
             spared = 0 if few or self._regions.active else sequence.shape[1] - behind
             with self._last_layer.spared(spared):
-                states: Tensor = run(partial(self._model.base_model, **options)).last_hidden_state
+                base = self._model.base_model
+                states: Tensor = run(partial(base, **known(base, **options))).last_hidden_state
             return states
-        logits: Tensor = run(partial(self._model, logits_to_keep=behind, **options)).logits
+        options = known(self._model, logits_to_keep=behind, **options)
+        logits: Tensor = run(partial(self._model, **options)).logits
         # A model that does not know `logits_to_keep` gives them for all positions.
         return logits[:, -behind:]
 

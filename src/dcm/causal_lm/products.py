@@ -25,9 +25,14 @@ def product(lines: Tensor, weight: Tensor) -> Tensor:
     """
     by_onednn = _onednn() if lines.dtype == torch.float32 and lines.device.type == "cpu" else None
     # A single line takes another routine, a weight of other numbers none.
-    if by_onednn and len(lines) > 1 and weight.dtype == lines.dtype:
+    if by_onednn and len(lines) > 1 and weight.dtype == lines.dtype and plain_numbers(weight):
         return by_onednn(lines, weight)
     return lines @ weight.t()
+
+
+def plain_numbers(tensor: Tensor) -> bool:
+    """Whether it holds its numbers itself: quantised weights are tensors of other classes."""
+    return type(tensor) in (Tensor, torch.nn.Parameter)
 
 
 @cache
@@ -118,6 +123,8 @@ class Products:
 def _fits(module: torch.nn.Module, compute: Compute | None) -> TypeGuard[torch.nn.Linear]:
     """Whether it is a plain linear layer of a size that can be multiplied so."""
     if not isinstance(module, torch.nn.Linear) or type(module) not in (torch.nn.Linear, _Linear):
+        return False
+    if not plain_numbers(module.weight):
         return False
     return compute != "fp8" or not (module.in_features % 16 or module.out_features % 16)
 

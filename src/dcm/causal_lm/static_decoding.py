@@ -105,7 +105,7 @@ class StaticDecoding:
                 found = [_logits(model, part, cache)[:, -1] for part in parts][-1]
                 true = model(inputs_embeds=embedded, use_cache=False).logits[:, -1]
                 off = (found.float() - true.float()).abs().max()
-                rounding = Rounding.of(embedding.weight.dtype).value
+                rounding = Rounding.of(embedding.weight.dtype).decoding
                 self._holds[length] = bool(off <= rounding * true.float().abs().max())
             except Exception as error:  # whatever a model's own code raises
                 if is_out_of_memory(error):

@@ -15,7 +15,10 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.calling import known, named
+from dcm.causal_lm.decoding import Reader, Way
 from dcm.causal_lm.generator_loss import generator_loss
+from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
 from dcm.strands import Layout, Strands, StrandScores
 
@@ -28,25 +31,31 @@ _SLOTS, _SHORT = 4, 5
 
 @attrs.frozen
 class Rounding:
-    """How far two ways of computing the same may differ by rounding alone.
+    """How far two ways of computing the same may differ by rounding alone, as shares.
 
     Attributes:
-        value: of losses and logits, as a share of the largest.
-        gradient: of gradients, as a share of their norm.
+        loss: of the largest loss.
+        states: of the norm of hidden states or logits, computed by the same kernels.
+        decoding: of the norm of logits, where other kernels carry a state from token to token.
+        gradient: of the gradient's norm.
     """
 
-    value: float
+    loss: float
+    states: float
+    decoding: float
     gradient: float
 
     @classmethod
     def of(cls, dtype: torch.dtype) -> Rounding:
         """That of a model which computes in `dtype`.
 
-        Some ten times what was measured with tiny models of a hundred architectures; what is
-        computed wrongly is off by more than that.
+        Some ten times what was measured with tiny models of a hundred architectures.
         """
-        known = {torch.float64: cls(1e-7, 1e-6), torch.float32: cls(1e-4, 2e-3)}
-        return known.get(dtype, cls(3e-2, 0.15))
+        if dtype == torch.float64:
+            return cls(1e-7, 1e-7, 1e-5, 1e-6)
+        if dtype == torch.float32:
+            return cls(1e-4, 3e-4, 3e-3, 2e-3)
+        return cls(3e-2, 0.1, 0.2, 0.15)
 
 
 def scores_as_alone(
@@ -66,9 +75,8 @@ def scores_as_alone(
         layout: where the mode vector stands.
         count: strands of a row.
     """
-    embedding = model.get_input_embeddings()
-    rounding = Rounding.of(embedding.weight.dtype)
-    content, strands = _rows(embedding, length, layout, count)
+    rounding = Rounding.of(model.dtype)
+    content, strands = _rows(model, length, layout, count)
     content.requires_grad_()
     with torch.enable_grad():
         try:
@@ -87,7 +95,7 @@ def scores_as_alone(
             ]
         )
         (true_gradient,) = torch.autograd.grad(alone.sum(), content)
-    near = (nll - alone).abs().max() <= rounding.value * alone.abs().max()
+    near = (nll - alone).abs().max() <= rounding.loss * alone.abs().max()
     # Row by row: a strand alone is right whatever stands in other rows.
     off = (gradient - true_gradient).flatten(1).norm(dim=1)
     return bool(near) and bool(
@@ -95,26 +103,196 @@ def scores_as_alone(
     )
 
 
-def _rows(
-    embedding: torch.nn.Module, length: int, layout: Layout, count: int
-) -> tuple[Tensor, Strands]:
+def reads_vectors(model: Any) -> bool:
+    """Whether embeddings say all of a token: whether a model fed them is the model fed the ids.
+
+    Some look up more by a token's id than its embedding.
+
+    Raises:
+        GeneratorError: the model takes no vectors, or none but embeddings.
+    """
+    ids = some_ids(model, 24)[None]
+    by_ids = states(model, input_ids=ids)
+    embedded = model.get_input_embeddings()(ids)
+    asked = f"{type(model).__name__} cannot be fed vectors"
+    if not named(model, "inputs_embeds"):
+        there = "Its forward has no `inputs_embeds`"
+        raise GeneratorError(asked, there, "Use another model")
+    try:
+        by_vectors = states(model, inputs_embeds=embedded)
+        # Contents are no token's embedding.
+        states(model, inputs_embeds=embedded + embedded.flip(1))
+    except Exception as error:  # whatever a model's own code raises
+        if is_out_of_memory(error):
+            raise
+        there = f"It says: {' '.join(str(error).split())[:200]}"
+        raise GeneratorError(asked, there, "Use another model") from error
+    # The same numbers by the same kernels.
+    return alike(by_vectors, by_ids, Rounding.of(torch.float32).states)
+
+
+def is_causal(model: Any, length: int) -> bool:
+    """Whether no position sees those behind it, in a sequence of `length` positions."""
+    ids = some_ids(model, length)
+    other = ids.clone()
+    half = length // 2
+    other[half:] = ids[half:].flip(0).roll(3)
+    embedded = model.get_input_embeddings()(torch.stack([ids, other]))
+    found = states(model, inputs_embeds=embedded)[:, :half]
+    return alike(found[0], found[1], Rounding.of(model.dtype).states)
+
+
+def is_steady(model: Any, least: int, length: int) -> bool:
+    """Whether positions are read alike however many stand behind them, from `least` to `length`.
+
+    Where they are not (positions that are stretched once there are many, choices among all keys),
+    padding on the right is not nothing, and what was read into a cache is not what would be read
+    now.
+    """
+    embedded = model.get_input_embeddings()(some_ids(model, length))[None]
+    whole = states(model, inputs_embeds=embedded)
+    return all(
+        alike(
+            whole[:, :first],
+            states(model, inputs_embeds=embedded[:, :first]),
+            Rounding.of(model.dtype).states,
+        )
+        for first in (least, (least + length) // 2)
+    )
+
+
+def reads_on(model: Any, way: Way, prompt: int) -> bool:
+    """Whether a way of reading on gives what reading the whole gives, after texts leave, too.
+
+    Four texts of two prompts, read once each and doubled; two of them leave.
+
+    Args:
+        model: a Hugging Face causal language model.
+        way: the way.
+        prompt: positions of the prompt.
+    """
+    ids = torch.stack([some_ids(model, prompt + 4), some_ids(model, prompt + 4, 1)])
+    behind = torch.stack([some_ids(model, 4, place) for place in range(2, 6)])
+    place = torch.tensor([0, 1, 1, 0], device=ids.device)
+    ids = torch.cat([ids[place, :prompt], behind], 1)
+    embedded = model.get_input_embeddings()(ids)
+    try:
+        reader, kept = Reader(model, way), torch.arange(4, device=ids.device)
+        if way.chooses:
+            reader.read(embedded[:2, :prompt])
+            reader.keep(place)
+        else:
+            reader.read(embedded[:, :prompt])
+        found = []
+        for step in range(4):
+            if step == 2 and way.chooses:
+                kept = kept[[1, 3]]
+                reader.keep(torch.tensor([1, 3], device=ids.device))
+            own = embedded[kept, prompt + step, None]
+            found.append(reader.read(own))
+        whole = _logits(model, 4, inputs_embeds=embedded)
+        expected = [whole[:, step] for step in range(2)] + [whole[kept, step] for step in (2, 3)]
+    except Exception as error:  # whatever a model's own code raises
+        if is_out_of_memory(error):
+            raise
+        return False
+    return alike(torch.cat(found), torch.cat(expected), Rounding.of(model.dtype).decoding)
+
+
+def gradient_error(model: Any) -> float:
+    """How far the gradient in the content is from the true one, as a share of the latter.
+
+    Some layers compute on bare numbers and drop the gradient without a word. Four contents are
+    moved a little each way along random directions, and how the logits behind them move is
+    compared, along as many random directions of theirs, with what the gradient says. Of several
+    step widths the best counts: small ones are rounded away in few bits, large ones leave the
+    tangent.
+    """
+    embedding = model.get_input_embeddings()
+    random = torch.Generator().manual_seed(0)
+    ids = torch.stack([some_ids(model, 2 * _SLOTS, place) for place in range(4)])
+    start = embedding(ids).float()
+    content = start[:, :_SLOTS].clone()
+
+    def noise(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=random).to(content.device)
+
+    def moved(by: Tensor) -> Tensor:
+        sequence = torch.cat([content + by, start[:, _SLOTS:]], 1).to(embedding.weight.dtype)
+        return _logits(model, 1, inputs_embeds=sequence)[:, -1].float()
+
+    along = noise(content.shape) * content.std()
+    with torch.enable_grad():
+        by = torch.zeros_like(content).requires_grad_()
+        found = moved(by)
+        if not found.requires_grad:
+            return 1.0
+        weight = noise(found.shape)
+        (gradient,) = torch.autograd.grad((weight * found).sum(), by, allow_unused=True)
+    if gradient is None:
+        return 1.0
+    said = (gradient * along).flatten(1).sum(1)
+    errors = []
+    for width in (1e-3, 1e-2, 0.05, 0.2):
+        with torch.no_grad():
+            slope = (moved(width * along) - moved(-width * along)) / (2 * width)
+        off = (weight * slope).sum(1) - said
+        errors.append(float(off.norm() / slope.norm().clamp(min=1e-30)))
+    return min(errors)
+
+
+def alike(one: Tensor, other: Tensor, share: float) -> bool:
+    """Whether states differ by that share of their norm at most; what is not finite does not."""
+    return bool((one - other).float().norm() <= share * other.float().norm())
+
+
+def some_ids(model: Any, count: int, first: int = 0) -> Tensor:
+    """[count] token ids spread over the vocabulary, other ones for each `first`."""
+    table = model.get_input_embeddings().weight
+    return (torch.arange(count, device=table.device) * 97 + 31 * first + 3) % len(table)
+
+
+def states(model: Any, **given: Tensor) -> Tensor:
+    """The last hidden states of all positions, or the logits where the model gives no states."""
+    base = getattr(model, "base_model", model)
+    if base is not model:
+        try:
+            out = base(**_fresh(given), **known(base, use_cache=False))
+        except TypeError:
+            out = None
+        if isinstance(getattr(out, "last_hidden_state", None), Tensor):
+            found: Tensor = out.last_hidden_state
+            return found
+    return _logits(model, 0, **given)
+
+
+def _logits(model: Any, last: int, **given: Tensor) -> Tensor:
+    """Logits of the last positions, or of all."""
+    options: dict[str, Any] = known(model, use_cache=False, logits_to_keep=last)
+    options |= _fresh(given)
+    logits: Tensor = model(**options).logits
+    return logits[:, -last:]
+
+
+def _fresh(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies: some models scale what they are fed in place."""
+    return {name: value.clone() for name, value in given.items()}
+
+
+def _rows(model: Any, length: int, layout: Layout, count: int) -> tuple[Tensor, Strands]:
     """Contents [2, K, D] and the strands of two rows, the long one last and first."""
-    table: Tensor = embedding.weight  # type: ignore[assignment]
-    device, rows = table.device, 2
+    embedding, rows = model.get_input_embeddings(), 2
+    device = embedding.weight.device
     short = [_SHORT] * (count - 1)
     modes = count if layout == "suffix" else 1
     long = max(_SHORT, length - _SLOTS - modes - sum(short))
     lengths = [[*short, long], [long, *short]]
 
-    def ids(number: int, first: int) -> Tensor:
-        # Spread over the vocabulary, and never twice the same beginning.
-        return (torch.arange(number, device=device) * 97 + 31 * first + 3) % len(table)
-
     with torch.no_grad():
-        content = embedding(ids(rows * _SLOTS, 0)).float().view(rows, _SLOTS, -1)
-        leads = embedding(ids(modes, 5)).float()
+        content = embedding(some_ids(model, rows * _SLOTS)).float().view(rows, _SLOTS, -1)
+        leads = embedding(some_ids(model, modes, 5)).float()
     targets = [
-        tuple(ids(number, 7 + 3 * place + row).tolist())
+        tuple(some_ids(model, number, 7 + 3 * place + row).tolist())
         for row, own in enumerate(lengths)
         for place, number in enumerate(own)
     ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import dcm
+from dcm.cli.paraphrase import paraphrase
 from dcm.cli.reporting import reporting
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def _dcm(
     dcm run                   the main job: bundled model, bundled examples
     dcm list dataset          which data sets there are
     dcm show dataset squad    its fields, and how to set them
+    dcm verify DIR            whether a run's folder is as the run wrote it
     """
 
 
@@ -117,6 +119,13 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track with MLflow.")] = False,
+    max_failures: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Stop when components failed on more of the examples; default the first 20.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     debug: _Debug = False,
 ) -> None:
@@ -136,7 +145,7 @@ def run(
     'dcm show KIND NAME' lists them. A value is TOML, or else plain text; 'none' is no value.
     A component's key takes a name: optimizer.inner=adam.
 
-    Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 ended by SIGTERM.
     """
     from dcm.cli.run import Request
 
@@ -170,9 +179,66 @@ def run(
         resume=resume,
         track=not no_track,
         json=json,
+        max_failures=max_failures,
     )
     with reporting(debug, request.how_to_go_on):
         request.run()
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Decode all contents again, with the run's model.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="As for 'dcm run'; with --certify."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Check that a run's folder holds what the run wrote: every line, every content.
+
+    \b
+    dcm verify runs/one
+    dcm verify runs/one --certify
+    dcm verify runs/one --certify --set dataset.path=/where/it/is/now.json
+
+    It changes nothing; 'dcm run --out DIR --resume' mends what can be mended.
+    Exit status: 0 all is sound, 1 something is not, 2 it is no run.
+    """
+    from dcm.cli.verify import print_verification
+
+    with reporting(debug):
+        if print_verification(directory, certify, settings or (), json):
+            raise typer.Exit(1)
+
+
+@app.command()
+def track(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="tracker.KEY=VALUE", help="Set the tracker or its fields."),
+    ] = None,
+    debug: _Debug = False,
+) -> None:
+    """Tell a tracker of a run that is there: what was not sent when it ran.
+
+    \b
+    dcm track runs/one
+    dcm track runs/one --set tracker.uri=http://tracking.example.org:5000
+
+    It becomes a run of its own there. The default tracker is mlflow.
+    """
+    from dcm.cli.track import track_directory
+
+    with reporting(debug):
+        track_directory(directory, settings or ())
+
+
+app.command()(paraphrase)
 
 
 @app.command("list")

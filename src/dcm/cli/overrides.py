@@ -18,9 +18,9 @@ from dcm.cli.fields import Field, fields_of
 from dcm.cli.values import parse, parse_member
 from dcm.errors import UsageError
 from dcm.plugins import find
-from dcm.running.provenance import ORIGIN
+from dcm.running.description import ORIGIN
 from dcm.running.run_directory import EXPERIMENT
-from dcm.serial import Description, build, is_description
+from dcm.serial import REMOTE_CODE, Description, build, is_description, refuse_remote_code
 from dcm.tracking import Tracker
 
 TRACKER = "tracker"
@@ -36,17 +36,44 @@ def read_form(path: Path) -> Description:
     asked = f"{path} is no experiment"
     if (path / EXPERIMENT).is_file():
         path = path / EXPERIMENT
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(asked, "It is a pipe or a device", "Name the experiment.json of a run")
     try:
         form = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         there = "It is a folder without a run" if path.is_dir() else str(error.strerror)
         do = "Name the experiment.json of a run, or its folder"
         raise UsageError(asked, there, do) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(asked, f"It is no JSON: {error}") from error
     if not isinstance(form, dict):
         raise UsageError(asked, "It is no JSON object")
     return {key: value for key, value in form.items() if key not in ORIGIN}
+
+
+def check_remote_code(form: Description, settings: Sequence[tuple[str, str]]) -> None:
+    """Refuse a file's wish to run a model's code that this command line does not have as well.
+
+    Raises:
+        UsageError: the file asks for it, and which `--set` would allow it.
+    """
+    allowed = {key for key, _ in settings if key.rpartition(".")[2] == REMOTE_CODE}
+    without = _without(form, allowed, "")
+    refuse_remote_code(without)
+
+
+def _without(value: Any, allowed: set[str], place: str) -> Any:
+    """A form without the keys that the command line sets itself."""
+    if isinstance(value, dict):
+        names = {key: place if key == "params" else f"{place}.{key}".lstrip(".") for key in value}
+        return {
+            key: _without(each, allowed, names[key])
+            for key, each in value.items()
+            if names[key] not in allowed
+        }
+    if isinstance(value, list):
+        return [_without(each, allowed, f"{place}.{number}") for number, each in enumerate(value)]
+    return value
 
 
 def split(setting: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcm.cli.figures import duration
+from dcm.secrets import mask_secrets
 
 if TYPE_CHECKING:
     from dcm.running.progress import Progress
@@ -43,6 +44,7 @@ class ProgressLine:
         self._console = console or Console(stderr=True, highlight=False)
         self._clock = clock
         self._loading = "loading"
+        self._closed = False
         self.warned = False
         self.told_when_loaded: Callable[[], Sequence[str]] = tuple
         self._spinner = Spinner("dots")
@@ -93,17 +95,25 @@ class ProgressLine:
         if first:
             for remark in self.told_when_loaded():
                 self._print(remark)
-        if self._live is None and (first or now - self._printed_at >= PLAIN_SECONDS):
+        due = first or bool(progress.waiting) or now - self._printed_at >= PLAIN_SECONDS
+        if self._live is None and due:
             self._printed, self._printed_at = progress, now
             self._print(words(progress))
 
     def warn(self, line: str) -> None:
         """Print a warning above the line."""
         self.warned = True
-        self._print(f"Warning: {' '.join(line.split())}")
+        self._print(f"Warning: {mask_secrets(' '.join(line.split()))}")
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        if self._closed:
+            return
+        try:
+            self._console.print(Text(line), soft_wrap=True)
+        except (OSError, ValueError, SystemExit):
+            # Nobody reads it any more (`| head`), which must not end a run. Of a closed pipe
+            # rich makes a SystemExit.
+            self._closed = True
 
     def rendered(self) -> RenderableType:
         """The live line: a bar that takes what the words leave of the width."""
@@ -127,6 +137,8 @@ def words(progress: Progress) -> str:
     """The progress in one line of plain text."""
     if progress.looked_at is not None:
         return f"checking examples, {progress.looked_at} of {progress.examples}"
+    if progress.waiting:
+        return f"{progress.finished}/{progress.examples} done, {progress.waiting}"
     done = f"{progress.finished}/{progress.examples} done"
     if progress.certified < progress.finished:
         done += f" ({progress.certified} certified)"

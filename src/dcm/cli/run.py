@@ -18,6 +18,7 @@ from dcm.cli.overrides import (
     TRACKER,
     build_parts,
     check,
+    check_remote_code,
     default_tracker,
     override,
     read_form,
@@ -28,7 +29,8 @@ from dcm.cli.tables import closing_table
 from dcm.errors import DcmError, UsageError
 from dcm.plugins import installed
 from dcm.running.run_directory import EXPERIMENT, RunDirectory
-from dcm.serial import Description, build
+from dcm.secrets import mask_secrets
+from dcm.serial import REMOTE_CODE, Description, build
 from dcm.tracking import TrackedRun, Tracker
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Request:
         resume: go on with the run that is there.
         track: whether to track the run.
         json: print the summary as JSON.
+        max_failures: the share of the examples on which a component may fail.
     """
 
     experiment: Path | None
@@ -60,6 +63,7 @@ class Request:
     resume: bool
     track: bool
     json: bool
+    max_failures: float | None = None
     _running: bool = attrs.field(default=False, init=False)
 
     def run(self) -> None:
@@ -68,7 +72,9 @@ class Request:
         Raises:
             DcmError: what was asked cannot be done, or the run failed.
         """
-        form, settings = self._form(), [split(setting) for setting in self.settings]
+        settings = [split(setting) for setting in self.settings]
+        form = self._form()
+        check_remote_code(form, settings)
         with ProgressLine() as line:
             override(form, settings)
             check(form)
@@ -83,15 +89,20 @@ class Request:
             line.told_when_loaded = lambda: [*told, *experiment.dataset.remarks]
             self._running = True
             summary = experiment.run(
-                out, resume=self.resume, tracker=tracker, on_progress=line, warn=line.warn
+                out,
+                resume=self.resume,
+                tracker=tracker,
+                on_progress=line,
+                warn=line.warn,
+                max_failures=self.max_failures,
             )
         if self.json:
             print(json.dumps({**summary, "out": str(out)}, indent=2, ensure_ascii=False))
             return
         console = Console(highlight=False)
         console.print(closing_table(summary, str(out)))
-        if tracker and tracker.started and not line.warned:
-            console.print(f"To look further: {tracker.started.hint}", soft_wrap=True, markup=False)
+        if tracker and not line.warned and (hint := tracker.hint()):
+            console.print(f"To look further: {hint}", soft_wrap=True, markup=False)
 
     def how_to_go_on(self) -> str:
         """A sentence on what there is after a failure; nothing where nothing was begun."""
@@ -101,8 +112,12 @@ class Request:
         if not self.track:
             command.append("--no-track")
         for setting in self.settings:
-            if setting.strip().startswith(TRACKER):
-                command += ["--set", setting]
+            key = setting.partition("=")[0].strip()
+            # What experiment.json does not say, or is not believed.
+            if key.startswith(TRACKER) or key.rpartition(".")[2] == REMOTE_CODE:
+                command += ["--set", mask_secrets(setting)]
+        if self.max_failures is not None:
+            command += ["--max-failures", f"{self.max_failures:g}"]
         return f"What is finished is kept; go on with: {shlex.join(command)}"
 
     def _form(self) -> Description:
@@ -159,12 +174,20 @@ class _Remembering(Tracker):
         self.started = self._tracker.start(name, description)
         return self.started
 
+    def hint(self) -> str:
+        """How to look at the run it started; nothing where it cannot say."""
+        try:
+            return mask_secrets(self.started.hint) if self.started else ""
+        except (Exception, SystemExit):  # noqa: BLE001 - tracking must not stop a run
+            return ""
+
 
 def _built(form: Description) -> Experiment:
     from dcm.running.experiment import Experiment
 
     build_parts(form)  # for its errors, which name the key
-    return Experiment.build(form)
+    # What a file asks for was refused before; what is left is this command line's wish.
+    return Experiment.build(form, trust_remote_code=True)
 
 
 def _short_names(experiment: Experiment) -> tuple[str, str]:

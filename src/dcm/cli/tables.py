@@ -30,8 +30,8 @@ def closing_table(summary: Mapping[str, Any], out: str) -> Table:
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     finished, statuses = summary["finished"], summary["status_counts"]
     examples = str(summary["examples"])
-    # Records that made no example, and examples that could not be attempted.
-    for what, key in (("left out", "skipped"), ("not attempted", "failed_reasons")):
+    # Records that made no example, and examples on which something failed.
+    for what, key in (("left out", "skipped"), ("failed", "failed_reasons")):
         if summary[key]:
             counts = (f"{count} {reason}" for reason, count in summary[key].items())
             examples += f"; {what}: {', '.join(counts)}"
@@ -48,6 +48,10 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         if summary["p90_steps"] is not None:
             steps += f", {summary['p90_steps']:g} at the 90th percentile"
         rows.append(("steps", f"{steps}, of the converged"))
+    if summary.get("interference"):
+        found = summary["interference"]
+        gradients = f"cosine {found['cosine']:.2f} of the modes' gradients"
+        rows.append(("interference", f"{gradients}, below 0 at {percent(found['below_zero'])}"))
     for name, evaluation in summary["evaluations"].items():
         # The data set grades what was decoded as the answer, and no other target.
         alone = "of the answer alone: " if name == "task" else ""
@@ -66,8 +70,9 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _evaluation(name: str, values: Mapping[str, float]) -> str:
+def _evaluation(name: str, numbers: Mapping[str, float | None]) -> str:
     """The rates among an evaluator's numbers if it gives any, else all of them."""
+    values = {key: value for key, value in numbers.items() if value is not None}
     # A data set's own grades are shares by contract.
     rates = {key: share for key, share in values.items() if key.endswith("_rate") or name == "task"}
     if rates:

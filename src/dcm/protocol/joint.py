@@ -12,7 +12,13 @@ from dcm.protocol.counting import CERTIFIED, EXACT, SEED_RULE, Counting
 from dcm.protocol.gates import Gate
 from dcm.protocol.results import Curve, Result, modes_of
 from dcm.protocol.rule import first_step
-from dcm.protocol.signals import Signal, few_converged, modes_in_conflict, zero_losses
+from dcm.protocol.signals import (
+    Signal,
+    few_converged,
+    gradients_apart,
+    modes_in_conflict,
+    zero_losses,
+)
 from dcm.protocol.statistics import Estimate, bootstrap, median, rate
 from dcm.protocol.thresholds import Graded, full_context_ratios, grade_all
 from dcm.running.summary import finite
@@ -102,6 +108,7 @@ class JointReport:
             signals=[
                 few_converged(counting.flags(results), counting.decides),
                 modes_in_conflict(curves),
+                gradients_apart(results),
                 zero_losses(results),
             ],
         )

@@ -27,9 +27,10 @@ from dcm.protocol.signals import AFTER, Signal, few_converged
 from dcm.protocol.spot_check import SpotCheck
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
+from dcm.running.disk import write_json
 from dcm.running.experiment import Experiment
 from dcm.running.progress import Progress
-from dcm.running.run_directory import EXPERIMENT, RunDirectory, write_json
+from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.strands import Layout
 
 PROTOCOL = "protocol.json"
@@ -230,7 +231,8 @@ class Protocol:
         return record, gates
 
     def _stage_2(self) -> tuple[Record, list[Gate]]:
-        path = self._run(self.experiment, "stage-2", watched=not self.plan.force)
+        measured = attrs.evolve(self.experiment, interference=True)
+        path = self._run(measured, "stage-2", watched=not self.plan.force)
         results = list(read_results(path).values())
         report = JointReport.of(results, read_curves(path), self._counting)
         record = {**summary_of(results), **report.as_json()}

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcm.running.run_directory import CURVES, RunDirectory
+from dcm.running.curve_parts import CURVES
+from dcm.running.run_directory import RunDirectory
 
 Result = Mapping[str, Any]
 """A line of results.jsonl."""

@@ -183,6 +183,7 @@ def _rows(
         ]
     )
     targets = [(row, each) for row, ex in enumerate(examples) for each in objective.targets(ex)]
+    targets = [(row, each) for row, each in targets if each.checked]
     device = generator.device
     strands = Strands(
         row=torch.tensor([row for row, _ in targets], device=device),

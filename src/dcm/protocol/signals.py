@@ -120,6 +120,28 @@ def modes_in_conflict(curves: Mapping[str, Curve]) -> Signal:
     )
 
 
+def gradients_apart(results: Sequence[Result]) -> Signal:
+    """The gradients of question and answer point against each other.
+
+    A cosine a little below 0 at most steps is what runs that do well have, too.
+    """
+    found = [each["interference"]["cosine"] for each in results if each.get("interference")]
+    return Signal(
+        name="gradients of question and answer apart",
+        statistic=(
+            "median over examples of the mean cosine, along the steps, between the gradients of "
+            "the question's and the answer's loss in the content"
+        ),
+        measured=bootstrap(found, median),
+        relation="<",
+        threshold=CONFLICT,
+        advice=(
+            "Give more slots; compare with --objective project-conflicts, which takes out what "
+            "one mode's gradient has against the other's"
+        ),
+    )
+
+
 def zero_losses(results: Sequence[Result]) -> Signal:
     """Many examples have no loss left at all, which optimising up to `exact` does not ask for."""
     flags = [

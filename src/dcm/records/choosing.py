@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
@@ -106,7 +107,7 @@ def collect(
     """
     scan = _Scan(records, parse, on_error, repeats)
     if seed is None and limit is not None:
-        taken = tuple(islice(_distinct(scan.usable()), offset, offset + limit))
+        taken = tuple(islice(_distinct(scan.usable()), offset, min(offset + limit, sys.maxsize)))
         return _collected(taken, scan)
     lazy = isinstance(records, Source) and records.seekable
     again = lazy or (limit is not None and iter(records) is not records)
@@ -203,7 +204,7 @@ def _parsed(records: Iterable[Placed], parse: Parse, record: Any, place: str) ->
         if isinstance(records, Source):
             record = records.decode(record, place)
         example = parse(record, place)
-        texts = (example.id, example.question, example.answer, *example.aliases, *example.variants)
+        texts = (example.id, example.question, example.answer, *example.aliases)
         for text in texts:
             text.encode()  # half a surrogate pair, which JSON can write, is no text
         (example.context or "").encode()

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,10 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """A path as text, the form that a component's field keeps."""
-    return os.fspath(path)
+    """A path as text, the form that a component's field keeps: absolute, so that it means the
+    same in another folder, and in a run that goes on there."""
+    text = os.fspath(path)
+    return os.path.abspath(text) if text else text  # noqa: PTH100 - links stay what they are
 
 
 def is_compressed(path: str | Path) -> bool:
@@ -40,6 +43,10 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = Path(path).expanduser()
     try:
+        # Asked before it is opened: opening a pipe waits for who writes into it.
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            there = "It is a pipe, a socket or a device, and a data set is read more than once"
+            raise DatasetError(f"{path} is no file", there, "Write it into a file first")
         with _OPENERS.get(path.suffix, open)(path, "rb") as file:
             yield file
     except FileNotFoundError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dcm.errors import DatasetError, did_you_mean
 from dcm.records.choosing import Unusable
-from dcm.records.files import open_bytes, open_text
+from dcm.records.files import LONGEST, open_bytes, open_text
 
 _SOME = 20  # names are told in an error
 
@@ -22,10 +22,14 @@ def json_document(path: str | Path) -> Any:
     """The value of a JSON file that fits into memory.
 
     Raises:
-        DatasetError: the file is missing or no JSON.
+        DatasetError: the file is missing, no JSON, or longer than `LONGEST` characters.
     """
     with open_text(path) as file:
-        return parse_json(file.read(), str(path))
+        text = file.read(LONGEST + 1)
+    if len(text) > LONGEST:
+        asked = f"the file is longer than {LONGEST} characters"
+        raise DatasetError(asked, "", "Split it", place=str(path))
+    return parse_json(text, str(path))
 
 
 def parse_json(text: str, place: str) -> Any:

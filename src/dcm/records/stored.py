@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -26,11 +27,8 @@ class StoredDataset(TaskDataset):
         seed: None for the source's order, else the seed of a shuffle made before offset and limit.
     """
 
-    limit: int | None = attrs.field(
-        default=None,
-        validator=whole(1, optional=True),
-    )
-    offset: int = attrs.field(default=0, validator=whole(0))
+    limit: int | None = attrs.field(default=None, validator=whole(1, sys.maxsize, optional=True))
+    offset: int = attrs.field(default=0, validator=whole(0, sys.maxsize))
     seed: int | None = attrs.field(default=None, validator=whole(optional=True))
 
     @abstractmethod

@@ -12,8 +12,10 @@ from dcm.generator import Generator
 from dcm.memory_limit import in_parts
 from dcm.modes import Modes
 from dcm.objective import Objective
-from dcm.outcome import Outcome
+from dcm.outcome import Outcome, Status
 from dcm.running.run_directory import RunDirectory
+from dcm.solver.guard import ComponentError, item_of
+from dcm.target import Target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,12 +24,31 @@ if TYPE_CHECKING:
 _BEYOND = 4
 
 
+UNWRITABLE = "not what the tokenizer writes"
+
+
+def unwritable(generator: Generator, target: Target) -> str:
+    """Why no content can generate a target's text, whatever the model says; empty if one can.
+
+    The tokens that a tokenizer makes of it may read back as another text: it has no word for a
+    letter, takes a part for its end-of-text token, or writes all in small letters.
+    """
+    back = generator.text(generator.encode(target.text))
+    if back == target.text:
+        return ""
+    return f"{UNWRITABLE}: the {target.mode} {_short(target.text)} is read back as {_short(back)}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
 @attrs.frozen(eq=False)
 class Certifier:
     """Saves outcomes' contents, reads them back and decodes them greedily, free-running.
 
-    All targets of all rows are decoded together with a KV cache: other kernels and another batch
-    size than those that scored them.
+    All checked targets of all rows are decoded together with a KV cache: other kernels and
+    another batch size than those that scored them.
 
     Attributes:
         generator: the model.
@@ -50,29 +71,56 @@ class Certifier:
         }
         self.run.save_contents(contents, self.modes.as_dict(), self.modes.layout)
         saved = self.run.load_contents([self.run.ref(outcome.example.id) for outcome in outcomes])
-        jobs = [
-            _Job(place, target.mode, self.generator.encode(target.text))
-            for place, outcome in enumerate(outcomes)
-            for target in self.objective.targets(outcome.example)
-        ]
+        return self.decode(outcomes, saved)
+
+    def decode(self, outcomes: Sequence[Outcome], saved: Sequence[Tensor]) -> list[Outcome]:
+        """The same outcomes with `decoded` and `certified` filled in.
+
+        Args:
+            outcomes: N outcomes.
+            saved: N contents [K, D] float32, as they were read from disk.
+        """
+        jobs: list[_Job] = []
+        reasons: dict[int, str] = {}
+        for place, outcome in enumerate(outcomes):
+            try:
+                item = item_of(outcome.example, self.objective, self.generator)
+            except ComponentError as error:
+                reasons[place] = error.reason
+                continue
+            pairs = zip(item.targets, item.ids, strict=True)
+            jobs += [_Job(place, target, ids) for target, ids in pairs if target.checked]
         decoded = in_parts(lambda some: self._decode(some, saved), jobs)
         texts: list[dict[str, str]] = [{} for _ in outcomes]
         verbatim = [True] * len(outcomes)
         for job, text in zip(jobs, decoded, strict=True):
-            texts[job.outcome].setdefault(job.mode, text)
-            # What the tokenizer makes of the target is what the model could say at best.
-            verbatim[job.outcome] &= text == self.generator.text(job.ids)
-        return [
-            attrs.evolve(outcome, decoded=own, certified=same)
+            texts[job.outcome].setdefault(job.target.mode, text)
+            verbatim[job.outcome] &= text == job.target.text
+        found = [
+            attrs.evolve(
+                outcome,
+                decoded=own,
+                certified=same,
+                reason=outcome.reason or ("" if same else self._unwritable(outcome)),
+            )
             for outcome, own, same in zip(outcomes, texts, verbatim, strict=True)
         ]
+        for place, reason in reasons.items():
+            found[place] = attrs.evolve(
+                found[place], status=Status.FAILED, reason=reason, certified=None
+            )
+        return found
+
+    def _unwritable(self, outcome: Outcome) -> str:
+        targets = self.objective.targets(outcome.example)
+        return next(filter(None, (unwritable(self.generator, each) for each in targets)), "")
 
     def _decode(self, jobs: Sequence[_Job], contents: Sequence[Tensor]) -> list[str]:
         if not jobs:
             return []
         return self.generator.decode(
             torch.stack([contents[job.outcome] for job in jobs]).to(self.generator.device),
-            self.modes.vectors([job.mode for job in jobs]),
+            self.modes.vectors([job.target.mode for job in jobs]),
             [len(job.ids) + _BEYOND for job in jobs],
             self.modes.layout,
         )
@@ -80,8 +128,8 @@ class Certifier:
 
 @attrs.frozen
 class _Job:
-    """One target to decode: of which outcome, under which mode, and its token ids."""
+    """One target to decode, of which outcome, and its token ids."""
 
     outcome: int
-    mode: str
+    target: Target
     ids: tuple[int, ...]

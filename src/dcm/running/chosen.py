@@ -14,8 +14,6 @@ from dcm.optimizer import Optimizer
 if TYPE_CHECKING:
     from dcm.running.experiment import Experiment
 
-CHOSEN = "chosen"
-
 
 def chosen_values(experiment: Experiment) -> dict[str, Any]:
     """Key, as `--set` names it -> the value that was chosen where none, or "auto", was given.

@@ -11,7 +11,8 @@ from dcm.outcome import Outcome
 
 
 def curve_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The outcomes' curves as rows of curves.parquet: id, attempt, step, mode, loss in nats."""
+    """The outcomes' curves as rows of curves.parquet: id, attempt, step, mode, loss in nats, and
+    the cosine of the modes' gradients at that step where it was measured."""
     return [
         {
             "id": outcome.example.id,
@@ -19,6 +20,7 @@ def curve_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "step": step,
             "mode": mode,
             "loss": loss,
+            **({"cosine": outcome.cosines[step - 1]} if outcome.cosines else {}),
         }
         for outcome in outcomes
         for step, losses in outcome.curve

@@ -20,9 +20,10 @@ class Progress:
         seconds: since the solver began.
         lanes: most rows at once.
         seconds_left: an estimate; None while it would be a guess.
-        phase: what is being done: "checking" examples, measuring "baselines", "optimising" or
-            "certifying".
-        looked_at: how many examples were checked; None after that.
+        looked_at: how many examples were looked at so far, before anything is computed; None
+            once all were.
+        waiting: what the run waits for at its end, in words; empty where it does not.
+        phase: what is being done: measuring "baselines", "optimising" or "certifying".
         step: how many steps the rows that run have made, their median.
         loss: their median loss in nats.
         exact_share: which share of them is exact.
@@ -36,8 +37,9 @@ class Progress:
     seconds: float
     lanes: int
     seconds_left: float | None
-    phase: str = "optimising"
     looked_at: int | None = None
+    waiting: str = ""
+    phase: str = "optimising"
     step: int = 0
     loss: float = math.nan
     exact_share: float = 0.0

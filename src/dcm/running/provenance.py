@@ -7,9 +7,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-ORIGIN = ("versions", "git_commit", "chosen")
-"""What of a run's description tells of what it was made with, and is not for building it again."""
-
 
 def provenance() -> dict[str, Any]:
     """What a run was made with: versions of the packages that matter, and the git commit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median, quantiles
 from typing import Any
 
@@ -24,6 +24,8 @@ def result_line(outcome: Outcome, evaluations: Mapping[str, Evaluation]) -> dict
         "question": outcome.example.question,
         "answer": outcome.example.answer,
         "losses": {mode: finite(loss) for mode, loss in outcome.losses.items()},
+        "variant_losses": {m: finite(loss) for m, loss in outcome.variant_losses.items()},
+        "interference": interference(outcome.cosines),
         "baselines": {
             kind: {mode: finite(loss) for mode, loss in losses.items()}
             for kind, losses in outcome.baselines.items()
@@ -46,7 +48,9 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
 
     Rates are shares of the finished examples, steps are those of the converged, and
     `mean_loss_ratio` is the mean over examples and modes of final / random baseline loss.
-    `failed_reasons` counts FAILED examples by the class of their reason, "too long for the model".
+    `interference` is the mean over examples of what was measured of it, None where nothing was.
+    `failed_reasons` counts examples that have a reason not to be done by its class: "too long for
+    the model", "not what the tokenizer writes", "not finite".
 
     Args:
         results: lines of results.jsonl; read once.
@@ -57,6 +61,7 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
     steps: list[int] = []
     ratios: list[float] = []
     reasons: Counter[str] = Counter()
+    apart: list[Mapping[str, float]] = []
     for result in results:
         finished += 1
         statuses[result["status"]] += 1
@@ -72,6 +77,8 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         each = [loss / random[mode] for mode, loss in losses.items() if random.get(mode)]
         if each:
             ratios.append(fmean(each))
+        if result.get("interference"):
+            apart.append(result["interference"])
     return {
         "examples": examples,
         "finished": finished,
@@ -83,7 +90,24 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         "median_steps": median(steps) if steps else None,
         "p90_steps": quantiles(steps, n=10, method="inclusive")[-1] if len(steps) > 1 else None,
         "mean_loss_ratio": finite(fmean(ratios)) if ratios else None,
+        "interference": {key: fmean(each[key] for each in apart) for key in apart[0]}
+        if apart
+        else None,
         "useful_row_steps": row_steps,
+    }
+
+
+def interference(cosines: Sequence[float]) -> dict[str, float] | None:
+    """Along a row's steps: mean `cosine` of its modes' gradients, and the share `below_zero`.
+
+    None where nothing finite was measured.
+    """
+    known = [each for each in cosines if math.isfinite(each)]
+    if not known:
+        return None
+    return {
+        "cosine": fmean(known),
+        "below_zero": share(sum(each < 0 for each in known), len(known)),
     }
 
 

@@ -46,12 +46,12 @@ class Item:
         """Make an example ready.
 
         Raises:
-            UsageError: the objective gives it no target.
+            UsageError: the objective gives it no target that is checked.
         """
         targets = objective.targets(example)
-        if not targets:
-            asked = f"example {example.id!r} has no target"
-            there = f"The objective {type(objective).__name__} gave none"
+        if not any(target.checked for target in targets):
+            asked = f"example {example.id!r} has no target that is checked"
+            there = f"The objective {type(objective).__name__} gave {len(targets)} others"
             raise UsageError(asked, there, "An objective gives each example at least one")
         return cls(example, targets, tuple(generator.encode(target.text) for target in targets))
 
@@ -82,6 +82,8 @@ class Row:
         demand: the margin that it must reach before it is done, whatever the criterion says;
             raised when its content failed certification.
         start: [K, D] where it starts, if that was prepared.
+        curve: (step, a loss in nats a target), thinned.
+        cosines: at each step the cosine of its modes' gradients, if that is measured.
         parked: where it goes on; None for a row that has not begun.
     """
 
@@ -92,6 +94,7 @@ class Row:
     start: Tensor | None = None
     parked: Parked | None = None
     curve: list[tuple[int, tuple[float, ...], float]] = attrs.field(factory=list)
+    cosines: list[float] = attrs.field(factory=list)
 
 
 @attrs.frozen(eq=False)
@@ -163,9 +166,12 @@ def embedded(
     return torch.split(generator.embed(flat.to(generator.device)), [len(row) for row in rows])
 
 
-def losses_by_mode(item: Item, losses: tuple[float, ...]) -> Mapping[str, float]:
-    """mode -> nats, the mean over the mode's targets."""
+def losses_by_mode(
+    item: Item, losses: tuple[float, ...], *, checked: bool = True
+) -> Mapping[str, float]:
+    """mode -> nats, the mean over the mode's targets that are checked, or those that are not."""
     found: dict[str, list[float]] = {}
     for target, loss in zip(item.targets, losses, strict=True):
-        found.setdefault(target.mode, []).append(loss)
+        if target.checked == checked:
+            found.setdefault(target.mode, []).append(loss)
     return {mode: sum(values) / len(values) for mode, values in found.items()}

@@ -4,77 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import attrs
 import torch
 from torch import Tensor
 
-from dcm.criterion import ConvergenceCriterion, Observation
-from dcm.generator import Generator
-from dcm.modes import Modes
-from dcm.objective import Objective
-from dcm.optimizer import Optimizer, Space, State
+from dcm.criterion import Observation
+from dcm.optimizer import State
+from dcm.solver import guard
+from dcm.solver.apart import ModesApart, mean_cosine, mixed
+from dcm.solver.batch import Batch, Setup
 from dcm.solver.item import Best, Ended, Parked, Row, embedded
-from dcm.solver.state import join, one, stack, take
+from dcm.solver.state import one, stack
 from dcm.strands import Strands, StrandScores
 
 # Added to the margin of an exact content, so that it ranks above all that are not exact.
 _EXACT = 1000.0
-
-
-@attrs.frozen(eq=False)
-class Setup:
-    """What all rows of a solve share."""
-
-    generator: Generator
-    objective: Objective
-    optimizer: Optimizer
-    criterion: ConvergenceCriterion
-    modes: Modes
-    slots: int
-    max_steps: int
-
-    @property
-    def space(self) -> Space:
-        generator = self.generator
-        scale = generator.embedding_scale
-        return Space(self.slots, generator.width, scale, generator.device)
-
-
-@attrs.frozen(eq=False)
-class _Batch:
-    """The tensors of R rows with J strands; every one but the strands' has R as first axis."""
-
-    content: Tensor
-    optimizer: State
-    criterion: State
-    best_content: Tensor
-    best_rank: Tensor
-    best_step: Tensor
-    best_nll: Tensor  # [J]
-    best_margin: Tensor
-    best_penalty: Tensor
-    step: Tensor
-    demand: Tensor
-
-    def rows(self, rows: Tensor, strands: Tensor) -> _Batch:
-        """Some of the rows, and their strands."""
-        kept = {
-            field.name: take(getattr(self, field.name), rows)
-            for field in attrs.fields(_Batch)
-            if field.name != "best_nll"
-        }
-        return _Batch(**kept, best_nll=self.best_nll.index_select(0, strands))
-
-    def join(self, other: _Batch) -> _Batch:
-        """These rows and then those of another batch."""
-        return _Batch(
-            **{
-                field.name: join(getattr(self, field.name), getattr(other, field.name))
-                for field in attrs.fields(_Batch)
-            }
-        )
 
 
 class Lanes:
@@ -91,8 +37,10 @@ class Lanes:
         self.rows: list[Row] = []
         self.losses: list[float] = []
         self.exact: list[float] = []
-        self._batch: _Batch | None = None
+        self._batch: Batch | None = None
         self._strands: Strands | None = None
+        self._apart: ModesApart | None = None
+        self._numbers = torch.empty(0)
         self._random = self._full_context = torch.empty(0)
         # Nothing but a criterion reads them.
         self._compares = setup.criterion.needs_baselines
@@ -108,16 +56,20 @@ class Lanes:
         return sum(row.item.positions(self.setup.slots) for row in self.rows)
 
     def admit(self, rows: Sequence[Row]) -> None:
-        """Put rows into free lanes."""
+        """Put rows into free lanes.
+
+        Raises:
+            ComponentError: some row, or all, made a component fail; no row was put in.
+        """
         if not rows:
             return
         fresh = [row for row in rows if row.parked is None]
         parked = [row for row in rows if row.parked is not None]
-        for group, batch in ((fresh, self._start), (parked, self._resume)):
-            if group:
-                new = batch(group)
-                self._batch = new if self._batch is None else self._batch.join(new)
-                self.rows.extend(group)
+        begun = [self._start(fresh)] if fresh else []  # whatever can fail comes first
+        begun += [self._resume(parked)] if parked else []
+        for new in begun:
+            self._batch = new if self._batch is None else self._batch.join(new)
+        self.rows += [*fresh, *parked]
         self._changed()
 
     def prepare(self, rows: Sequence[Row]) -> None:
@@ -126,7 +78,8 @@ class Lanes:
         if missing:
             setup = self.setup
             texts = embedded(setup.generator, [row.item.ids for row in missing])
-            start = setup.optimizer.start([row.key for row in missing], setup.space, texts)
+            keys = [row.key for row in missing]
+            start = guard.start(setup.optimizer, keys, setup.space, texts)
             for row, own in zip(missing, start, strict=True):
                 row.start = own
 
@@ -138,32 +91,50 @@ class Lanes:
 
         Raises:
             torch.OutOfMemoryError: nothing has changed, fewer rows may succeed.
+            ComponentError: nothing has changed; some row, or all, made a component fail.
         """
         setup, batch = self.setup, self._batch
         if batch is None:
             return []
         strands = self._strands = self._strands or self._lay_out()
         content = batch.content.detach().requires_grad_()
-        scores = setup.generator.score(content, strands)
-        loss = setup.objective.loss(scores.nll, strands)
-        penalty = setup.objective.penalty(content)
-        if penalty is not None:
-            loss, penalty = loss + penalty, penalty.detach()
+        if setup.apart:
+            apart = self._apart = self._apart or ModesApart.of(strands)
+            leaf = apart.spread(content)
+            scores = setup.generator.score(leaf, apart.strands)
+        else:
+            leaf = content
+            scores = setup.generator.score(content, strands)
+        drawn = strands
+        if setup.objective.draws:
+            drawn = attrs.evolve(strands, draw=mixed(self._numbers, batch.step))
+        loss, penalty = guard.row_losses(setup.objective, scores.nll, drawn, content)
         # The sum, not the mean: a row's gradient must not depend on how many there are.
-        (gradient,) = torch.autograd.grad(loss.sum(), content)
+        wanted = [leaf] if leaf is content else [leaf, content]
+        gradient, *of_penalty = torch.autograd.grad(
+            loss.sum(), wanted, allow_unused=leaf is not content
+        )
         if meanwhile is not None:
             meanwhile()
         with torch.no_grad():
-            return self._advance(batch, strands, gradient, loss.detach(), penalty, scores)
+            cosine = None
+            if setup.apart:
+                gradients = apart.gather(gradient)
+                cosine = mean_cosine(gradients) if setup.interference else None
+                gradient = setup.objective.combine(gradients)
+                for each in of_penalty:
+                    gradient = gradient if each is None else gradient + each
+            return self._advance(batch, strands, gradient, loss.detach(), penalty, scores, cosine)
 
     def _advance(
         self,
-        batch: _Batch,
+        batch: Batch,
         strands: Strands,
         gradient: Tensor,
         loss: Tensor,
         penalty: Tensor | None,
         scores: StrandScores,
+        cosine: Tensor | None,
     ) -> list[Ended]:
         setup, nll = self.setup, scores.nll.detach()
         step = batch.step + 1
@@ -178,8 +149,9 @@ class Lanes:
             full_context=self._full_context,
             logit_noise=setup.generator.logit_noise,
             penalty=penalty,
+            checked=strands.checked,
         )
-        criterion, done = setup.criterion.update(batch.criterion, seen)
+        criterion, done = guard.update(setup.criterion, batch.criterion, seen)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
         # Only rows whose content failed certification have a demand.
         met = batch.demand.isneginf() | (seen.exact & (seen.margin >= batch.demand))
@@ -205,21 +177,22 @@ class Lanes:
         )
         # The one transfer of the step.
         of_rows = [done.float(), finite.float(), seen.exact.float(), loss, penalty]
-        read = torch.cat([*of_rows, nll]).tolist()
-        count = len(self.rows)
-        ends, fine, self.exact, self.losses, penalties = (
-            read[place * count : (place + 1) * count] for place in range(5)
-        )
-        return self._end_and_move(batch, gradient, ends, fine, penalties, read[5 * count :])
+        told = [*of_rows, nll, *([] if cosine is None else [cosine])]
+        read = torch.cat(told).tolist()
+        bounds = [0, *accumulate(map(len, told))]
+        parts = [read[first:stop] for first, stop in pairwise(bounds)]
+        ends, fine, self.exact, self.losses, *rest = parts
+        return self._end_and_move(batch, gradient, ends, fine, *rest)
 
     def _end_and_move(
         self,
-        batch: _Batch,
+        batch: Batch,
         gradient: Tensor,
         done: list[float],
         finite: list[float],
         penalties: list[float],
         nll: list[float],
+        cosine: Sequence[float] = (),
     ) -> list[Ended]:
         last = self.setup.max_steps - 1
         over = [
@@ -234,6 +207,7 @@ class Lanes:
         for place, row in enumerate(self.rows):
             row.step += 1
             row.item.row_steps += 1
+            row.cosines.extend(cosine[place : place + 1])
             if over[place] or self._marks[row.step]:
                 first, stop = self._first[place], self._first[place + 1]
                 row.curve.append((row.step, tuple(nll[first:stop]), penalties[place]))
@@ -262,30 +236,31 @@ class Lanes:
         self._changed()
         return rows
 
-    def _move(self, batch: _Batch, gradient: Tensor, places: list[int]) -> _Batch | None:
+    def _move(self, batch: Batch, gradient: Tensor, places: list[int]) -> Batch | None:
         """The rows at `places`, one step on."""
         rest = self._select(batch, places)
         if rest is None:
             return None
         if rest is not batch:
             gradient = gradient.index_select(0, torch.tensor(places, device=gradient.device))
-        content, state = self.setup.optimizer.step(rest.content, gradient, rest.optimizer)
+        optimizer = self.setup.optimizer
+        content, state = guard.step(optimizer, rest.content, gradient, rest.optimizer)
         return attrs.evolve(rest, content=content, optimizer=state)
 
-    def _select(self, batch: _Batch, places: list[int]) -> _Batch | None:
+    def _select(self, batch: Batch, places: list[int]) -> Batch | None:
         """The rows at `places` alone."""
         if not places or len(places) == len(self.rows):
             return batch if places else None
         return self._part(batch, places)
 
-    def _part(self, batch: _Batch, places: list[int]) -> _Batch:
+    def _part(self, batch: Batch, places: list[int]) -> Batch:
         """A copy of the rows at `places`."""
         device = batch.content.device
         strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
         both = torch.tensor([*places, *strands], device=device)
         return batch.rows(both[: len(places)], both[len(places) :])
 
-    def _park(self, batch: _Batch, places: list[int]) -> list[Parked]:
+    def _park(self, batch: Batch, places: list[int]) -> list[Parked]:
         """The tensors of the rows at `places`, each by itself."""
         if not places:
             return []
@@ -304,18 +279,18 @@ class Lanes:
             parked.append(Parked(part.content[number], optimizer, criterion, best))
         return parked
 
-    def _start(self, rows: list[Row]) -> _Batch:
+    def _start(self, rows: list[Row]) -> Batch:
         self.prepare(rows)
         content = torch.stack([row.start for row in rows if row.start is not None])
         nothing = [
             Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf, math.nan)
             for row, each in zip(rows, content, strict=True)
         ]
-        optimizer = self.setup.optimizer.init(content)
-        criterion = self.setup.criterion.init(len(rows), content.device)
+        optimizer = guard.optimizer_state(self.setup.optimizer, content)
+        criterion = guard.criterion_state(self.setup.criterion, len(rows), content.device)
         return self._assemble(rows, content, optimizer, criterion, nothing)
 
-    def _resume(self, rows: list[Row]) -> _Batch:
+    def _resume(self, rows: list[Row]) -> Batch:
         parked = [row.parked for row in rows if row.parked is not None]
         return self._assemble(
             rows,
@@ -332,11 +307,11 @@ class Lanes:
         optimizer: State,
         criterion: State,
         best: list[Best],
-    ) -> _Batch:
+    ) -> Batch:
         device = content.device
         for row in rows:
             row.parked = row.start = None
-        return _Batch(
+        return Batch(
             content=content,
             optimizer=optimizer,
             criterion=criterion,
@@ -352,7 +327,7 @@ class Lanes:
 
     def _changed(self) -> None:
         """Other rows are here now."""
-        self._strands = None
+        self._strands = self._apart = None
         self._first = [0, *accumulate(len(row.item.ids) for row in self.rows)]
 
     def _lay_out(self) -> Strands:
@@ -364,6 +339,10 @@ class Lanes:
         owner = [place for place, item in enumerate(items) for _ in item.targets]
         self._random = self._baseline("random")
         self._full_context = self._baseline("full_context")
+        if setup.objective.draws:
+            numbers = [row.key.number("loss") for row in self.rows]
+            self._numbers = torch.tensor(numbers, device=device)
+        checked = [target.checked for target in targets]
         return Strands(
             row=torch.tensor(owner, device=device),
             lead=setup.modes.vectors(modes),
@@ -374,6 +353,7 @@ class Lanes:
             temperature=setup.optimizer.temperature(setup.slots),
             modes=modes,
             owners=owner,
+            checked=None if all(checked) else torch.tensor(checked, device=device),
         )
 
     def _baseline(self, kind: str) -> Tensor:

@@ -21,11 +21,12 @@ class MeasuresBaselines(Protocol):
 
 
 def by_mode(item: Item, measured: Measured) -> dict[str, dict[str, float]]:
-    """kind -> mode -> nats, the mean over the mode's targets and their draws."""
+    """kind -> mode -> nats, the mean over the mode's checked targets and their draws."""
     found: dict[str, dict[str, float]] = {}
     for kind, targets in measured.items():
         losses: dict[str, list[float]] = {}
         for target, draws in zip(item.targets, targets, strict=True):
-            losses.setdefault(target.mode, []).append(fmean(draws))
+            if target.checked:
+                losses.setdefault(target.mode, []).append(fmean(draws))
         found[kind] = {mode: fmean(values) for mode, values in losses.items()}
     return found

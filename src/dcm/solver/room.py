@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dcm.memory_limit import free_cached_memory
+from dcm.solver.free_memory import free_memory
 
 # More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
 # small model on a GPU no faster with 2,000 (measured).
@@ -57,7 +57,7 @@ class Room:
             self._held = torch.cuda.memory_allocated(device)
             self._free = _free_on_gpu(device)
         else:
-            self._free = _free_on_cpu()
+            self._free = free_memory()
 
     @contextmanager
     def watch(self, rows: int, positions: int) -> Iterator[None]:
@@ -108,16 +108,3 @@ def _free_on_gpu(device: torch.device) -> int:
     allowed = total * torch.cuda.get_per_process_memory_fraction(device)
     reserved = torch.cuda.memory_reserved(device)
     return int(min(free, allowed - reserved))
-
-
-def _free_on_cpu() -> int:
-    """Bytes that the system, and the container, can still give; a great number if unknown."""
-    amounts = [1 << 62]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        amounts.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
-    if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
-        amounts.append(int(limit.read_text()) - int(used.read_text()))
-    return min(amounts)

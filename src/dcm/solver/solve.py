@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from statistics import fmean, median
 
 import attrs
-import torch
-from torch import Tensor
 
 from dcm.criterion import ConvergenceCriterion
 from dcm.errors import UsageError
@@ -23,18 +20,20 @@ from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
 from dcm.outcome import Outcome, Status
-from dcm.solver.item import Ended, Item, Row, losses_by_mode
-from dcm.solver.lanes import Lanes, Setup
-from dcm.solver.measured import MeasuresBaselines, by_mode
+from dcm.solver.batch import Setup
+from dcm.solver.guard import ComponentError, item_of
+from dcm.solver.item import Ended, Item, Row
+from dcm.solver.lanes import Lanes
+from dcm.solver.measured import MeasuresBaselines
+from dcm.solver.outcomes import outcomes_of
 from dcm.solver.room import Room
 
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 """Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
 
-# Steps that an ended attempt waits for others to be certified with, and the share of the time that
-# certification may take.
-_LONGEST_WAIT = 16
-_SHARE = 0.1
+# Steps that an ended attempt waits at most for others to be certified with. On a GPU decoding takes
+# as long as several steps, however few the texts.
+_CPU_WAIT, _GPU_WAIT = 16, 64
 
 # Rows made ready while the device computes, beside as many as came last.
 _SPARE = 8
@@ -93,6 +92,7 @@ def solve(
     modes: Modes | None = None,
     baselines: MeasuresBaselines | None = None,
     verify: Verify | None = None,
+    interference: bool = False,
     stats: Stats | None = None,
     on_step: Callable[[Stats], None] | None = None,
 ) -> Iterator[Outcome]:
@@ -119,8 +119,12 @@ def solve(
         baselines: measures baseline losses first; needed by criteria that compare with them.
         verify: certifies contents before their outcomes are given out. A row that was exact and
             fails goes on with twice the margin while it has steps left.
+        interference: measure at each step how far the modes' gradients agree, see
+            `Outcome.cosines`. With the layout `suffix` the content is then computed once a mode.
         stats: updated as the solve goes on.
         on_step: called with the stats after every step, and before baselines and certification.
+
+    A component that fails on an example, by raising or by a wrong shape, fails that example.
 
     Yields:
         One outcome per example.
@@ -146,6 +150,7 @@ def solve(
         modes=modes or Modes(model),
         slots=slots,
         max_steps=max_steps,
+        interference=interference,
     )
     stats = stats if stats is not None else Stats()
     return _Run(setup, source, seed, lanes, baselines, verify, stats, on_step).outcomes()
@@ -180,7 +185,7 @@ class _Run:
         self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
         self.unverified: list[Ended] = []
-        self.waited, self.certified_at, self.certification_took = 0, 0.0, 0.0
+        self.waited = 0
         self.failed: list[Outcome] = []
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -192,11 +197,8 @@ class _Run:
                 for ended in self._step():
                     self._sort(ended)
             if self.unverified and self._certification_is_due():
-                began = time.perf_counter()
-                outcomes = self._certify()
-                self.waited, self.certified_at = 0, time.perf_counter()
-                self.certification_took = self.certified_at - began
-                yield from self._finished(outcomes)
+                self.waited = 0
+                yield from self._finished(self._certify())
             if not (len(self.lanes) or self.waiting or self.unverified or self._more()):
                 yield from self._finished(self.failed)
                 return
@@ -207,14 +209,14 @@ class _Run:
     def _certification_is_due(self) -> bool:
         """Whether those that have ended are certified now.
 
-        Many at once are cheaper, since decoding a batch takes as long as its longest text.
+        Many at once are cheaper, since decoding a batch takes as long as its longest text. It goes
+        by steps, not by time, so that a run leaves the same files each time.
         """
         many = len(self.unverified) >= 2 * self.stats.lanes
         if self.verify is None or many or not len(self.lanes):
             return True
         self.waited += 1
-        passed = time.perf_counter() - self.certified_at
-        return self.waited >= _LONGEST_WAIT and passed >= self.certification_took / _SHARE
+        return self.waited >= (_GPU_WAIT if self.overlaps else _CPU_WAIT)
 
     def _finished(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
@@ -237,8 +239,32 @@ class _Run:
                 break
             chosen.append(self.waiting.popleft())
         self.admitted = len(chosen)
-        self.lanes.admit(chosen)
+        self._admit(chosen)
         self.stats.active = len(self.lanes)
+
+    def _admit(self, rows: list[Row]) -> None:
+        """Put rows into lanes; of a component that fails, those alone that it fails on stay out."""
+        try:
+            self.lanes.admit(rows)
+        except ComponentError as error:
+            if len(rows) == 1:
+                self._fail(rows[0].item, error)
+            else:
+                for row in rows:
+                    self._admit([row])
+
+    def _fail(self, item: Item, error: ComponentError) -> None:
+        """A component failed on the item: it ends here."""
+        item.kept = None
+        self.failed.append(
+            Outcome(
+                item.example,
+                Status.FAILED,
+                reason=error.reason,
+                attempts=item.attempts,
+                row_steps=item.row_steps,
+            )
+        )
 
     def _prepare(self) -> None:
         """While the device computes: make rows ready for the lanes that will become free."""
@@ -249,7 +275,7 @@ class _Run:
         try:
             self.lanes.prepare(list(islice(self.waiting, wanted)))
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not (is_out_of_memory(error) or isinstance(error, ComponentError)):
                 raise  # else it is tried again when their lanes are free
 
     def _take_examples(self, count: int) -> bool:
@@ -259,7 +285,11 @@ class _Run:
         self.stats.examples += len(examples)
         items = []
         for example in examples:
-            item = Item.of(example, setup.objective, setup.generator)
+            try:
+                item = item_of(example, setup.objective, setup.generator)
+            except ComponentError as error:
+                self.failed.append(Outcome(example, Status.FAILED, reason=error.reason))
+                continue
             reason = item.reason_not_to_fit(setup.slots, setup.generator.context_length)
             if reason:
                 why = f"too long for the model: {reason}"
@@ -288,6 +318,8 @@ class _Run:
             try:
                 with self.room.watch(count, self.lanes.positions):
                     ended = self.lanes.step(self._prepare if self.overlaps else None)
+            except ComponentError:
+                return self._one_by_one()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -322,6 +354,24 @@ class _Run:
         if self.on_step:
             self.on_step(self.stats)
 
+    def _one_by_one(self) -> list[Ended]:
+        """One step of each lane by itself: a row that makes a component fail ends alone."""
+        ended: list[Ended] = []
+        rest: list[Row] = []
+        for row in self.lanes.give_back(len(self.lanes)):
+            self.lanes.admit([row])
+            try:
+                ended += self.lanes.step()
+            except ComponentError as error:
+                self._fail(row.item, error)
+                self.lanes.give_back(1)
+            else:
+                self.stats.row_steps += 1
+                self.stats.useful_row_steps += 1
+                rest += self.lanes.give_back(len(self.lanes))
+        self.lanes.admit(rest)
+        return ended
+
     def _sort(self, ended: Ended) -> None:
         """Decide what an attempt's end means for its item."""
         item = ended.row.item
@@ -337,7 +387,7 @@ class _Run:
     def _certify(self) -> list[Outcome]:
         """Certify the ended attempts; those that may try again go back into the queue."""
         batch, self.unverified = self.unverified, []
-        outcomes: Sequence[Outcome] = self._outcomes(batch)
+        outcomes: Sequence[Outcome] = outcomes_of(batch, self.setup)
         verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         if self.verify and checked:
@@ -347,7 +397,9 @@ class _Run:
         for ended, unverified in zip(batch, outcomes, strict=True):
             outcome = verified.get(unverified.example.id, unverified)
             row, item = ended.row, ended.row.item
-            uncertified = outcome.certified is False and ended.best.exact
+            # What certification gives a reason for would fail by it again.
+            hopeless = outcome.reason != unverified.reason
+            uncertified = outcome.certified is False and ended.best.exact and not hopeless
             if uncertified and ended.finite and row.step < self.setup.max_steps:
                 row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
                 # It will be measured once more where it stands, to have its gradient again.
@@ -361,39 +413,3 @@ class _Run:
                 # until the garbage collector comes by.
                 item.kept = None
         return final
-
-    def _outcomes(self, batch: Sequence[Ended]) -> list[Outcome]:
-        # One copy for all, since each would wait for a GPU.
-        contents = torch.stack([ended.best.content for ended in batch]).to("cpu", torch.float32)
-        return [
-            self._outcome(ended, content.clone())
-            for ended, content in zip(batch, contents, strict=True)
-        ]
-
-    def _outcome(self, ended: Ended, content: Tensor) -> Outcome:
-        item, best = ended.row.item, ended.best
-        measured = best.rank > float("-inf")
-        status = Status.MAX_STEPS if ended.finite else Status.NONFINITE
-        return Outcome(
-            example=item.example,
-            status=Status.CONVERGED if ended.converged else status,
-            content=content if measured else None,
-            attempts=item.attempts,
-            attempt=ended.row.key.attempt + 1,
-            steps=best.step,
-            row_steps=item.row_steps,
-            losses=losses_by_mode(item, best.losses) if measured else {},
-            exact=best.exact,
-            margin=best.margin,
-            baselines=by_mode(item, item.baselines) if item.baselines else {},
-            penalty=None if math.isnan(best.penalty) else best.penalty,
-            curve=tuple(_point(item, *each) for each in ended.row.curve),
-        )
-
-
-def _point(
-    item: Item, step: int, nll: tuple[float, ...], penalty: float
-) -> tuple[int, Mapping[str, float]]:
-    """A point of a curve: the losses by mode and, where there is one, the penalty."""
-    losses = losses_by_mode(item, nll)
-    return step, losses if math.isnan(penalty) else {**losses, "penalty": penalty}

@@ -37,7 +37,7 @@ def examples(draw: st.DrawFn) -> Example:
         question=draw(texts()),
         answer=draw(texts()),
         aliases=draw(some),
-        variants=draw(some),
+        variants={"question": draw(some), "answer": draw(some)},
         context=draw(st.none() | texts()),
         metadata=draw(st.dictionaries(st.text(max_size=5), st.integers() | st.text(), max_size=2)),
     )
@@ -88,6 +88,10 @@ def strands_of(objective: Objective, batch: list[Example]) -> Strands:
         ids=[(*target.text.encode(), 0) for _, target in targets],
         weight=torch.tensor([target.weight for _, target in targets]),
         rows=len(batch),
+        modes=[target.mode for _, target in targets],
+        owners=[row for row, _ in targets],
+        checked=torch.tensor([target.checked for _, target in targets]),
+        draw=torch.arange(len(batch)) * 1_000_003 + 7,
     )
 
 

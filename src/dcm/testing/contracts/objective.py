@@ -138,9 +138,14 @@ def _strands(strands: Strands, places: list[int]) -> Strands:
         lead=strands.lead[places],
         ids=[strands.ids[place] for place in places],
         weight=strands.weight[places],
+        modes=[strands.modes[place] for place in places],
+        owners=[strands.owners[place] for place in places],
+        checked=None if strands.checked is None else strands.checked[places],
     )
 
 
 def _row(strands: Strands, row: int) -> Strands:
     own = _strands(strands, [place for place, it in enumerate(strands.row.tolist()) if it == row])
-    return attrs.evolve(own, row=torch.zeros_like(own.row), rows=1)
+    draw = None if own.draw is None else own.draw[row : row + 1]
+    nothing = torch.zeros_like(own.row)
+    return attrs.evolve(own, row=nothing, owners=nothing.tolist(), rows=1, draw=draw)

@@ -1,0 +1,55 @@
+"""Whatever a run directory or a data file holds: a sound result, or an error of dcm's own.
+
+`experiments/faults/mutations.py` is the same with a million cases.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dcm import DatasetError, find
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "faults" / "mutations.py"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("mutations", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Cases(tmp_path_factory.mktemp("mutations") / "cases")
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(number=st.integers(0, 2**60))
+def test_a_mutated_file_is_read_or_refused(cases, number) -> None:
+    cases.judge(number)
+
+
+def test_both_ends_are_met(cases) -> None:
+    for number in range(300):
+        cases.judge(number)
+    for kind in ("resume", "read", "verify", "csv", "jsonl", "squad", "arc"):
+        assert cases.found[f"{kind} sound"], cases.found
+    assert cases.found["resume refused"]
+    assert cases.found["csv refused"]
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl", "squad", "arc"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, name, kind) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(DatasetError, match=r"is no file.*pipe, a socket or a device"):
+        len(find("dataset", name)(path=str(path)))

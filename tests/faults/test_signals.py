@@ -1,0 +1,110 @@
+"""Real processes, real signals, a server that never answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DCM = [sys.executable, "-c", "from dcm.cli import main; main()"]
+ENDLESS = ["--set", "criterion.margin=1000", "--set", "max_steps=100000", "--set", "slots=2"]
+ENDLESS += ["--set", "dataset.limit=1", "--set", "baseline_draws=0"]
+SHORT = ["--set", "slots=8", "--set", "dataset.limit=1"]
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The address of a server that accepts and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield f"http://user:geheim@127.0.0.1:{server.getsockname()[1]}"
+
+
+def environment() -> dict[str, str]:
+    mlflow = ("MLFLOW_", "PYTEST_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(mlflow)}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "word"),
+    [(signal.SIGTERM, 143, "Ended by SIGTERM. "), (signal.SIGINT, 130, "Interrupted. ")],
+)
+def test_a_signal_ends_a_run_whose_tracker_is_silent(
+    tmp_path: Path, mute: str, sent: signal.Signals, status: int, word: str
+) -> None:
+    process = subprocess.Popen(
+        [*DCM, "run", *ENDLESS, "--out", "one", "--set", f"tracker.uri={mute}"],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("0/1 done"):
+            break
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == status
+    last = stderr.splitlines()[-1]
+    assert last.startswith(f"{word}What is finished is kept; go on with: dcm run --out one")
+    assert "geheim" not in stderr
+    assert "user:***@" in last
+    assert not (tmp_path / "one" / "run.lock").exists()
+
+
+def test_a_silent_server_costs_seconds_and_is_told_later(tmp_path: Path, mute: str) -> None:
+    done = subprocess.run(
+        [*DCM, "run", *SHORT, "--out", "one", "--set", f"tracker.uri={mute}"],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        timeout=250,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "waiting up to 5 s for the tracker, Ctrl-C leaves" in done.stderr
+    assert "dcm track" in done.stderr
+    assert "geheim" not in done.stderr + done.stdout
+    later = subprocess.run(
+        [*DCM, "track", "one", "--set", "tracker.uri=sqlite:///later.db"],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        timeout=250,
+        capture_output=True,
+        check=False,
+    )
+    assert later.returncode == 0, later.stderr
+    assert later.stdout.startswith("To look further: mlflow ui --backend-store-uri sqlite:///")
+    with sqlite3.connect(tmp_path / "later.db") as database:
+        assert list(database.execute("SELECT name, status FROM runs")) == [("one", "FINISHED")]
+        query = "SELECT value FROM latest_metrics WHERE key = 'certified_rate'"
+        assert list(database.execute(query)) == [(1.0,)]
+
+
+def test_a_closed_pipe_does_not_end_a_run(tmp_path: Path) -> None:
+    run = f"{shlex.join([*DCM, 'run', '--no-track', '--out', 'one', *SHORT])} 2>&1 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{run}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        timeout=250,
+        capture_output=True,
+        check=False,
+    )
+    assert json.loads((tmp_path / "one" / "summary.json").read_text())["finished"] == 1
+    assert done.returncode == 0
