@@ -102,7 +102,7 @@ class Table(StoredDataset):
         )
         told = zip(files, map(self.remark, sources), strict=True)
         return attrs.evolve(
-            collected, remarks=tuple(f"{file}: {remark}" for file, remark in told if remark)
+            collected, remarks=tuple(f"{file.name}: {remark}" for file, remark in told if remark)
         )
 
     def _of_folder(self, row: Any, place: str) -> Example:

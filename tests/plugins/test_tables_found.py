@@ -57,11 +57,11 @@ def test_what_is_found_is_told_and_passed_on(tmp_path: Path) -> None:
     path.write_bytes(text(",").encode())
     assert Csv(path).remarks == ()
     path.write_bytes(text(";").encode("cp1252"))
-    told = (f"{path}: encoding cp1252, semicolons between columns",)
+    told = (f"{path.name}: encoding cp1252, semicolons between columns",)
     assert Csv(path).remarks == told
     assert Sample(Csv(path), count=2).remarks == told
     path.write_bytes(text("\t").encode("utf-16"))
-    assert Tsv(path).remarks == (f"{path}: encoding utf-16",)
+    assert Tsv(path).remarks == (f"{path.name}: encoding utf-16",)
 
 
 def test_what_is_given_is_taken(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_folder_is_all_its_files(tmp_path: Path) -> None:
     dataset = Csv(tmp_path)
     assert [(each.id, each.answer) for each in dataset] == [("a-2", "1"), ("b-2", "2")]
     assert dataset.skipped == {"without a question": 1}
-    assert dataset.remarks == (f"{tmp_path / 'b.csv'}: semicolons between columns",)
+    assert dataset.remarks == ("b.csv: semicolons between columns",)
     (tmp_path / "c.csv").write_text("question,answer\na?\nc?,3\n")
     with pytest.raises(DatasetError, match=r"c\.csv:2: the row does not fit"):
         len(Csv(tmp_path))

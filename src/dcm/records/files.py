@@ -26,6 +26,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
     """A path as text, the form that a component's field keeps: absolute, so that it means the
     same in another folder, and in a run that goes on there."""
     text = os.fspath(path)
+    text = os.path.expanduser(text)  # noqa: PTH111 - as below
     return os.path.abspath(text) if text else text  # noqa: PTH100 - links stay what they are
 
 

@@ -240,6 +240,7 @@ class Session:
             verify=verify,
             stats=self.stats,
             on_step=on_step,
+            on_phase=on_step,
             interference=experiment.interference,
         )
         for outcome in self.unreadable:

@@ -95,6 +95,7 @@ def solve(
     interference: bool = False,
     stats: Stats | None = None,
     on_step: Callable[[Stats], None] | None = None,
+    on_phase: Callable[[Stats], None] | None = None,
 ) -> Iterator[Outcome]:
     """Optimise one content per example and give the outcomes in the order in which they finish.
 
@@ -122,7 +123,8 @@ def solve(
         interference: measure at each step how far the modes' gradients agree, see
             `Outcome.cosines`. With the layout `suffix` the content is then computed once a mode.
         stats: updated as the solve goes on.
-        on_step: called with the stats after every step, and before baselines and certification.
+        on_step: called with the stats after every step.
+        on_phase: called with the stats before baselines are measured and contents certified.
 
     A component that fails on an example, by raising or by a wrong shape, fails that example.
 
@@ -153,7 +155,8 @@ def solve(
         interference=interference,
     )
     stats = stats if stats is not None else Stats()
-    return _Run(setup, source, seed, lanes, baselines, verify, stats, on_step).outcomes()
+    run = _Run(setup, source, seed, lanes, baselines, verify, stats, on_step, on_phase)
+    return run.outcomes()
 
 
 class _Run:
@@ -169,6 +172,7 @@ class _Run:
         verify: Verify | None,
         stats: Stats,
         on_step: Callable[[Stats], None] | None,
+        on_phase: Callable[[Stats], None] | None,
     ) -> None:
         self.setup = setup
         self.source = iter(examples)
@@ -176,7 +180,7 @@ class _Run:
         self.baselines = baselines
         self.verify = verify
         self.stats = stats
-        self.on_step = on_step
+        self.on_step, self.on_phase = on_step, on_phase
         self.lanes = Lanes(setup)
         # A CPU that computes has no time for anything else.
         self.overlaps = setup.generator.device.type == "cuda"
@@ -347,12 +351,14 @@ class _Run:
         stats.ended += len(ended)
         stats.ended_cubes += sum(each.row.step**3 for each in ended)
         stats.running_cubes = sum(step**3 for step in steps)
-        self._enter("optimising")
+        stats.phase = "optimising"
+        if self.on_step:
+            self.on_step(stats)
 
     def _enter(self, phase: str) -> None:
         self.stats.phase = phase
-        if self.on_step:
-            self.on_step(self.stats)
+        if self.on_phase:
+            self.on_phase(self.stats)
 
     def _one_by_one(self) -> list[Ended]:
         """One step of each lane by itself: a row that makes a component fail ends alone."""
