@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dcm import Experiment, Generator, Plugins, TaskDataset, find
@@ -103,6 +105,27 @@ def _jsonl(folder: Path) -> Made:
     return {"path": path, "question": "q", "answer": "a"}, {"without a question": 1}
 
 
+def _tsv(folder: Path) -> Made:
+    rows = [f"{question}\t{answer}" for question, answer in PAIRS.items()]
+    path = _lines(folder / "pairs.tsv", "question\tanswer", *rows, "Why?\t")
+    return {"path": path}, {"without an answer": 1}
+
+
+def _pairs(folder: Path) -> Made:
+    return {"pairs": [list(pair) for pair in PAIRS.items()]}, {}
+
+
+def _json(folder: Path) -> Made:
+    rows = [{"question": question, "answer": answer} for question, answer in PAIRS.items()]
+    return {"path": _lines(folder / "pairs.json", json.dumps(rows))}, {}
+
+
+def _parquet(folder: Path) -> Made:
+    rows = [{"question": question, "answer": answer} for question, answer in PAIRS.items()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet")
+    return {"path": str(folder / "pairs.parquet")}, {}
+
+
 CASES: dict[str, Callable[[Path], Made]] = {
     "samples": _samples,
     "squad": _squad,
@@ -115,6 +138,10 @@ CASES: dict[str, Callable[[Path], Made]] = {
     "arc": _arc,
     "csv": _csv,
     "jsonl": _jsonl,
+    "tsv": _tsv,
+    "pairs": _pairs,
+    "json": _json,
+    "parquet": _parquet,
 }
 """name -> its fields for two examples, and what it leaves out"""
 

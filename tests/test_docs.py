@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import json
 import re
 import shlex
 import sys
@@ -9,15 +12,18 @@ import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import attrs
 import pytest
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 import dcm
 from dcm.cli.app import app
+from dcm.cli.tables import closing_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -113,7 +119,64 @@ def test_commands_name_components_and_fields_that_exist() -> None:
                 known = {each.alias for each in attrs.fields(cls)}
                 assert field in known, f"{place}: {value}"
         if words[:1] == ["show"]:
-            dcm.find(*words[1:3])
+            *kind, name = words[1:3]
+            known = dcm.Plugins.installed().all(*kind)
+            assert name in {text for each in known for text in (each.name, each.full_name)}, place
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "docs" / "first-hour.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {"__name__": "notebook"}
+    cells = ["".join(each["source"]) for each in notebook["cells"] if each["cell_type"] == "code"]
+    assert cells
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec"), names)  # noqa: S102 - our own
+
+
+def test_the_site_and_the_citation_name_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"copyright: dcm {project['version']}," in (ROOT / "mkdocs.yml").read_text()
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    source = "reference/components.md"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=source))
+    shown = hooks.on_page_markdown((ROOT / "docs" / source).read_text(), page)
+    for each in dcm.Plugins.installed().all():
+        if each.distribution == DISTRIBUTION:
+            module, _, cls = each.component.target.partition(":")
+            assert f"`{each.name}` · `from {module} import {cls}`" in shown
+    assert "| `betas` | tuple[float, ...] | `[0.6, 0.9]` |" in shown
+    assert "| `path` | str | required |" in shown
+
+
+def test_readme_and_tutorial_show_the_same_output_with_the_rows_of_the_closing_table() -> None:
+    pages = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
+    shown = [
+        re.search(r"^```text\n(examples .*?)^```$", page.read_text(), re.M | re.S)[1]
+        for page in pages
+    ]  # type: ignore[index]
+    readme, tutorial = (re.sub(r"^run .*\n", "", text, flags=re.M) for text in shown)
+    assert readme == tutorial
+    summary = {"skipped": {}, "failed_reasons": {}, "status_counts": {"CONVERGED": 160}}
+    summary |= dict.fromkeys(("examples", "finished"), 160)
+    summary |= dict.fromkeys(("converged_rate", "exact_rate", "certified_rate"), 1.0)
+    summary |= {"median_steps": 6, "p90_steps": 8, "row_steps": 1000, "useful_row_steps": 1000}
+    rates = {"pass_rate": 1.0, "partial_rate": 0.0, "fail_rate": 0.0}
+    summary["evaluations"] = {"greedy-decode": rates, "task": {"exact_match": 1.0, "f1": 1.0}}
+    summary |= {"row_steps_per_second": 61.0, "wall_seconds": 17.0, "device": "cpu"}
+    summary |= {"dtype": "float32", "lanes": 96, "peak_memory_bytes": int(1.7 * 2**30)}
+    text = io.StringIO()
+    Console(file=text, width=80).print(closing_table(summary, "runs/first"))
+    printed = [line.rstrip() for line in text.getvalue().splitlines()]
+    assert printed == shown[1].splitlines()[:-1]
 
 
 def test_contracts_cover_every_plugin() -> None:

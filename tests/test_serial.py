@@ -276,7 +276,7 @@ def test_what_is_no_attrs_class_cannot_be_described(plugins: Plugins) -> None:
         ({"kind": "objective", "name": "joint", "params": {"answer_weight": "x"}}, "joint"),
         (
             {"kind": "criterion", "name": "patience", "params": {"inner": 3}},
-            "criterion 'patience' cannot be built. 'inner' must be",
+            "criterion 'patience' cannot be built: a criterion is expected, not 3",
         ),
         (
             {
@@ -292,7 +292,7 @@ def test_what_is_no_attrs_class_cannot_be_described(plugins: Plugins) -> None:
                 "name": "restarts",
                 "params": {"inner": {"kind": "objective", "name": "joint"}},
             },
-            "'restarts' cannot be built",
+            "'restarts' cannot be built: an optimizer is expected",
         ),
     ],
 )

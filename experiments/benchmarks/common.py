@@ -20,7 +20,7 @@ from dcm.running.certify import Certifier
 from dcm.running.provenance import device_name
 from dcm.running.run_directory import RunDirectory
 from dcm.solver.item import embedded
-from dcm_optimizers.adam import Adam, learning_rate
+from dcm_optimizers.adam import Adam
 
 Record = dict[str, Any]
 Cell = str | float | int | None
@@ -71,7 +71,7 @@ class PlainLoop:
     @classmethod
     def tuned(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
         """The loop with the learning rate and the start that the solver has by default."""
-        return cls(generator, modes, slots, max_steps, learning_rate(slots), Adam())
+        return cls(generator, modes, slots, max_steps, Adam().learning_rate(slots), Adam())
 
     def run(self, example: dcm.Example) -> dcm.Outcome:
         """Optimise one content; not certified."""

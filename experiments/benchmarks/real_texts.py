@@ -9,15 +9,12 @@ Two questions, of a model with weights, or of a known shape with random ones:
                 loading counted. Of a trained model alone.
 
 Beside it, in the same run: the plain loop over pairs, and a **padded batch that waits for its
-slowest row**, as is usual, with the same start, learning rate and margin.
-
-FLOP are counted as in `throughput.py`: 4 x parameters touched x positions, the head at target
-positions only.
+slowest row**, as is usual, with the same start, learning rate and margin. FLOP are counted as in
+`throughput.py`.
 
     python experiments/benchmarks/real_texts.py                      # nano, bundled samples
     python experiments/benchmarks/real_texts.py --path dev-v2.0.json --model FOLDER --dtype bfloat16
-    python experiments/benchmarks/real_texts.py --path dev-v2.0.json --shape qwen2.5-7b \\
-        --dtype bfloat16 --compiled
+    python experiments/benchmarks/real_texts.py --shape qwen2.5-7b --dtype bfloat16 --compiled
 """
 
 from __future__ import annotations
@@ -149,8 +146,7 @@ def demand(
     for pair in pairs:
         lengths = [len(generator.encode(text)) for text in (pair.question, pair.answer)]
         contents = 1 if args.layout == "suffix" else 2
-        positions += contents * args.slots + sum(lengths)
-        tokens += sum(lengths)
+        positions, tokens = positions + contents * args.slots + sum(lengths), tokens + sum(lengths)
         rows += 1
     return positions / rows, tokens / rows
 
@@ -300,12 +296,11 @@ def main() -> None:
     parser.add_argument("--batch-pairs", type=int, default=128, help="how many pairs it gets")
     parser.add_argument("--loop-pairs", type=int, default=4, help="how many the plain loop gets")
     parser.add_argument("--max-steps", type=int, default=500, help="(default: %(default)s)")
-    parser.add_argument("--lanes", type=int, help="default: what the solver finds")
+    parser.add_argument("--lanes", type=int, help="default: found")
     parser.add_argument("--warm-up", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the sustained rate")
-    parser.add_argument(
-        "--compiled", action=argparse.BooleanOptionalAction, help="default: when it pays"
-    )
+    either = argparse.BooleanOptionalAction
+    parser.add_argument("--compiled", action=either, help="default: when it pays")
     model_options(parser, slots=32)
     args = parser.parse_args()
     generator = load(args)
@@ -364,13 +359,10 @@ def report(result: Record, args: argparse.Namespace) -> str:
         "",
     ]
     rows: list[list[Cell]] = []
-    names = [f"solver, {each['pairs']} pairs" for each in result.get("whole", [])]
-    contestants = [*result.get("whole", [])]
-    for key, name in (("batch", "padded batch that waits"), ("loop", "plain loop")):
-        if key in result:
-            names.append(name)
-            contestants.append(result[key])
-    for name, each in zip(names, contestants, strict=True):
+    contestants = [(f"solver, {each['pairs']} pairs", each) for each in result.get("whole", [])]
+    others = (("padded batch that waits", "batch"), ("plain loop", "loop"))
+    contestants += [(name, result[key]) for name, key in others if key in result]
+    for name, each in contestants:
         share = each.get("certification_share")
         rows.append(
             [

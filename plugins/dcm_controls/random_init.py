@@ -7,7 +7,7 @@ from functools import cached_property
 import attrs
 import torch
 
-from dcm import Generator, GeneratorError, find
+from dcm import Generator, GeneratorError, fields, find
 from dcm.causal_lm import CausalLM, CausalLMGenerator
 
 
@@ -30,7 +30,7 @@ class RandomInit(CausalLMGenerator):
 
     generator: Generator = attrs.field(
         factory=_nano,
-        validator=attrs.validators.instance_of(Generator),
+        converter=fields.generator,
     )
     seed: int = 0
 

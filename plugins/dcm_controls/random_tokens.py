@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from dcm import DatasetError, Example, Generator, TaskDataset, find
+from dcm import DatasetError, Example, Generator, TaskDataset, fields, find
 
 _MARK = "~random-tokens"
 _TRIES = 2_000  # tokens drawn for one place before it is given up
@@ -34,10 +34,10 @@ class RandomTokens(TaskDataset):
         seed: seed of the draws.
     """
 
-    dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
+    dataset: TaskDataset = attrs.field(converter=fields.dataset)
     generator: Generator = attrs.field(
         factory=_nano,
-        validator=attrs.validators.instance_of(Generator),
+        converter=fields.generator,
     )
     seed: int = 0
 

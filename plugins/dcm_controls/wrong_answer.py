@@ -8,7 +8,7 @@ from functools import cached_property
 
 import attrs
 
-from dcm import DatasetError, Example, TaskDataset, normalise
+from dcm import DatasetError, Example, TaskDataset, fields, normalise
 
 _MARK = "~wrong-answer"
 
@@ -28,7 +28,7 @@ class WrongAnswer(TaskDataset):
         seed: chooses among the alternatives.
     """
 
-    dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
+    dataset: TaskDataset = attrs.field(converter=fields.dataset)
     seed: int = 0
 
     def __len__(self) -> int:

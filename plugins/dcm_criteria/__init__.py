@@ -25,6 +25,9 @@ def dcm_criteria() -> Iterable[Component]:
             "ratio-to-random or within-full-context, target by target",
         ),
         Component(
+            "penalty-below", "dcm_criteria.penalty:PenaltyBelow", "the objective's penalty is small"
+        ),
+        Component(
             "patience",
             "dcm_criteria.patience:Patience",
             "another criterion, held for a while",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ class Exact(ConvergenceCriterion):
     margin: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
     )
+
+    def chosen(self, logit_noise: float) -> Mapping[str, float]:
+        return {"margin": logit_noise}
 
     def init(self, rows: int, device: torch.device | None = None) -> State:
         return ()

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from dcm import ConvergenceCriterion, Observation, State
+from dcm import ConvergenceCriterion, Observation, State, fields
 from dcm_criteria.exact import Exact
 
 
@@ -28,9 +28,7 @@ class Patience(ConvergenceCriterion):
         steps: how many.
     """
 
-    inner: ConvergenceCriterion = attrs.field(
-        factory=Exact, validator=attrs.validators.instance_of(ConvergenceCriterion)
-    )
+    inner: ConvergenceCriterion = attrs.field(factory=Exact, converter=fields.criterion)
     steps: int = attrs.field(default=3, validator=attrs.validators.ge(1))
 
     @property

@@ -22,6 +22,7 @@ from dcm import (
     normalised_match,
     token_f1,
 )
+from dcm.fields import one_of
 
 _MODES = ("question", "answer")
 
@@ -52,7 +53,7 @@ class Semantic(Evaluator):
 
     model: str | None = None
     method: Literal["embedding", "nli"] = attrs.field(
-        default="embedding", validator=attrs.validators.in_(("embedding", "nli"))
+        default="embedding", validator=one_of("embedding", "nli")
     )
     threshold: float = attrs.field(
         default=0.8, validator=[attrs.validators.ge(0), attrs.validators.le(1)]

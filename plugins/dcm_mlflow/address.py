@@ -49,6 +49,15 @@ def resolve(uri: str | None) -> str:
     return f"{_SQLITE}{file}{mark}{options}"
 
 
+def place(uri: str | None) -> str:
+    """Where runs are written to: an address, or the files of a SQLite store."""
+    found = uri or os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
+    file = sqlite_file(found)
+    if file is None:
+        return mask_secrets(found)
+    return f"{file.name} and mlartifacts in {file.parent}"
+
+
 def sqlite_file(uri: str) -> Path | None:
     """The absolute path of a SQLite database; None where the store is something else."""
     if not uri.startswith(_SQLITE):

@@ -48,6 +48,10 @@ class MlflowTracker(Tracker):
     experiment: str = attrs.field(default="dcm", validator=attrs.validators.min_len(1))
     run_name: str | None = None
 
+    @property
+    def place(self) -> str:
+        return address.place(self.uri)
+
     def start(self, name: str, description: Mapping[str, Any]) -> MlflowRun:
         """Begin a run.
 

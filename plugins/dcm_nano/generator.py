@@ -9,9 +9,10 @@ import attrs
 import torch
 
 from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
+from dcm.fields import one_of
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Nano(CausalLMGenerator):
     """A Qwen2-shaped model of 6.1 million parameters that comes with dcm.
 
@@ -28,12 +29,10 @@ class Nano(CausalLMGenerator):
     dtype_name: str = attrs.field(
         default="float32",
         alias="dtype",
-        validator=attrs.validators.in_(("float32", "bfloat16", "float64")),
+        validator=one_of("float32", "bfloat16", "float64"),
     )
     device_name: str = attrs.field(default="auto", alias="device")
-    compute: Compute | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))
-    )
+    compute: Compute | None = attrs.field(default=None, validator=one_of(None, "bfloat16", "fp8"))
 
     def load(self) -> CausalLM:
         loaded = CausalLM.load(

@@ -6,6 +6,7 @@ import attrs
 from torch import Tensor
 
 from dcm import Example, Objective, Strands, Target
+from dcm.fields import one_of
 
 
 @attrs.frozen
@@ -16,9 +17,7 @@ class Single(Objective):
         mode: `question` or `answer`.
     """
 
-    mode: str = attrs.field(
-        default="answer", validator=attrs.validators.in_(("question", "answer"))
-    )
+    mode: str = attrs.field(default="answer", validator=one_of("question", "answer"))
 
     def targets(self, example: Example) -> tuple[Target, ...]:
         return (Target(self.mode, example.question if self.mode == "question" else example.answer),)

@@ -35,11 +35,6 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
         raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {value}")
 
 
-def learning_rate(slots: int) -> float:
-    """The default learning rate for K slots: few slots must move far, many share the way."""
-    return float(2.4 * slots**-0.85)
-
-
 @attrs.frozen
 class Adam(FromText):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), each row by itself.
@@ -64,13 +59,17 @@ class Adam(FromText):
     )
     eps: float = attrs.field(default=1e-8, validator=attrs.validators.gt(0))
 
+    def learning_rate(self, slots: int) -> float:
+        """The default learning rate for K slots: few slots must move far, many share the way."""
+        return float(2.4 * slots**-0.85)
+
     def init(self, content: Tensor) -> AdamState:
         zeros = torch.zeros_like(content)
         ones = content.new_ones(len(content), dtype=torch.float64)
         return AdamState(zeros, zeros.clone(), ones, ones.clone())
 
     def step(self, content: Tensor, gradient: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
-        lr = learning_rate(content.shape[1]) if self.lr is None else self.lr
+        lr = self.learning_rate(content.shape[1]) if self.lr is None else self.lr
         beta1, beta2 = self.betas
         first_left, second_left = state.first_left * beta1, state.second_left * beta2
         first = state.first.lerp(gradient, 1 - beta1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 import attrs
 import torch
@@ -69,6 +70,18 @@ class FromText(Optimizer):
         return (
             temperature(slots) if self.gradient_temperature is None else self.gradient_temperature
         )
+
+    @abstractmethod
+    def learning_rate(self, slots: int) -> float:
+        """The default learning rate for K slots."""
+
+    def chosen(self, slots: int) -> Mapping[str, float]:
+        return {
+            "lr": self.learning_rate(slots),
+            "start_scale": start_scale(slots, alone=self.text_scale == 0),
+            "text_scale": text_scale(slots),
+            "gradient_temperature": temperature(slots),
+        }
 
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         shape = (space.slots, space.width)

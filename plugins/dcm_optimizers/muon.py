@@ -28,11 +28,6 @@ class MuonState(NamedTuple):
     steps: Tensor
 
 
-def learning_rate(slots: int) -> float:
-    """The default learning rate for K slots."""
-    return float(1.6 * slots**-0.4)
-
-
 @attrs.frozen
 class Muon(FromText):
     """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), each row by itself.
@@ -59,11 +54,15 @@ class Muon(FromText):
     )
     decay: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
+    def learning_rate(self, slots: int) -> float:
+        """The default learning rate for K slots."""
+        return float(1.6 * slots**-0.4)
+
     def init(self, content: Tensor) -> MuonState:
         return MuonState(torch.zeros_like(content), content.new_zeros(len(content)))
 
     def step(self, content: Tensor, gradient: Tensor, state: MuonState) -> tuple[Tensor, MuonState]:
-        lr = learning_rate(content.shape[1]) if self.lr is None else self.lr
+        lr = self.learning_rate(content.shape[1]) if self.lr is None else self.lr
         momentum = state.momentum.lerp(gradient, 1 - self.momentum)
         # Entries as large as Adam's: about one.
         size = lr * max(content.shape[1:]) ** 0.5 / (1 + state.steps / self.decay)

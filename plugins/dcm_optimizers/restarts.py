@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 from torch import Tensor
 
-from dcm import Optimizer, RowKey, Space, State
+from dcm import Optimizer, RowKey, Space, State, fields
 from dcm_optimizers.adam import Adam
 
 
@@ -20,7 +20,7 @@ class Restarts(Optimizer):
         count: most attempts at an example.
     """
 
-    inner: Optimizer = attrs.field(factory=Adam, validator=attrs.validators.instance_of(Optimizer))
+    inner: Optimizer = attrs.field(factory=Adam, converter=fields.optimizer)
     count: int = attrs.field(default=5, validator=attrs.validators.ge(1))
 
     @property

@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, TaskDataset
-from dcm.reading import OnError, field, json_document, path_text
+from dcm.fields import one_of, whole
+from dcm.reading import OnError, field, files_in, json_document, path_text
 from dcm_puzzles.grids import (
     COLOURS,
     MOST,
@@ -64,18 +65,12 @@ class Arc(TaskDataset):
     solutions: str | None = attrs.field(
         default=None, converter=attrs.converters.optional(path_text)
     )
-    demonstrations: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
-    )
-    augment: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    demonstrations: int | None = attrs.field(default=None, validator=whole(0, optional=True))
+    augment: int = attrs.field(default=0, validator=whole(0))
     seed: int = 0
-    limit: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
-    offset: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    limit: int | None = attrs.field(default=None, validator=whole(1, optional=True))
+    offset: int = attrs.field(default=0, validator=whole(0))
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def __len__(self) -> int:
         originals = len(self._read[0])
@@ -151,9 +146,7 @@ class Arc(TaskDataset):
         """All tasks; None for a malformed one that is to be left out."""
         solutions = None if self.solutions is None else _object(self.solutions)
         path = Path(self.path)
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not files:
-            raise DatasetError(f"no task in the folder {path}", "It has no .json file")
+        files = files_in(path, ".json")
         for file in files:
             try:
                 found = _object(file)

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from dcm import DatasetError, Example, TaskDataset
+from dcm.fields import one_of, whole
 from dcm.reading import Collected, OnError, Unusable, collect, field, json_lines
 
 _RESULT: dict[str, Callable[[int, int], int]] = {
@@ -62,16 +63,12 @@ class Arithmetic(TaskDataset):
 
     operations: str = "+-*"
     digits: int = 2
-    count: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    count: int = attrs.field(default=100, validator=whole(1))
     seed: int = 0
     path: str | None = None
-    limit: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
-    offset: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    limit: int | None = attrs.field(default=None, validator=whole(1, optional=True))
+    offset: int = attrs.field(default=0, validator=whole(0))
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def __attrs_post_init__(self) -> None:
         asked = self.operations

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from dcm import DatasetError, Example
+from dcm.fields import one_of
 from dcm.reading import (
     Collected,
     CsvRows,
@@ -20,6 +21,7 @@ from dcm.reading import (
     Unusable,
     collect,
     csv_rows,
+    spelling,
     text_lines,
 )
 from dcm_puzzles.solving import UNITS, Cells, Solver
@@ -27,8 +29,8 @@ from dcm_puzzles.solving import UNITS, Cells, Solver
 _LINE = re.compile(r"([0-9.]{81})(?:\s+(.*))?", re.DOTALL)
 _COMMENT = re.compile(r"\s*(//|#)")
 _COUNT = re.compile(r"\s*[0-9]{1,9}\s*")
-_PUZZLE_COLUMNS = ("puzzle", "puzzles", "quiz", "quizzes", "sudoku")
-_SOLUTION_COLUMNS = ("solution", "solutions")
+_PUZZLE_COLUMNS = ("puzzle", "puzzles", "quiz", "quizzes", "sudoku", "question")
+_SOLUTION_COLUMNS = ("solution", "solutions", "answer")
 
 
 class _Puzzle(NamedTuple):
@@ -49,7 +51,8 @@ class Sudoku(StoredDataset):
     A line of a text file is 81 characters, 0 or . for an empty cell, then perhaps a space or tab
     and a comment. Lines that start with // or #, and lines that hold a short number (how many
     puzzles follow), are left out and counted. A CSV file has the puzzle in a column `puzzle`,
-    `quizzes` or `sudoku` and may have its solution in `solution` or `solutions`.
+    `quizzes`, `sudoku` or `question` and may have its solution in `solution`, `solutions` or
+    `answer`, in any case.
 
     A solution that is given must fit its puzzle and keep the rules; that it is the only one is
     not checked. A missing one is computed when the set is read, which takes a millisecond or a
@@ -67,9 +70,7 @@ class Sudoku(StoredDataset):
 
     path: str
     solutions: str | None = None
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def read(self) -> Collected:
         solver = Solver()
@@ -169,8 +170,10 @@ def _of_line(line: str, place: str) -> _Puzzle:
 
 
 def _of_row(row: Mapping[str, str], place: str) -> _Puzzle:
-    puzzle = next((name for name in _PUZZLE_COLUMNS if name in row), None)
-    answer = next((name for name in _SOLUTION_COLUMNS if name in row), None)
+    spelt = [spelling(row, name) for name in _PUZZLE_COLUMNS]
+    puzzle = next((name for name in spelt if name in row), None)
+    spelt = [spelling(row, name) for name in _SOLUTION_COLUMNS]
+    answer = next((name for name in spelt if name in row), None)
     if puzzle is None:
         there, do = f"It has {', '.join(row)}", f"Name one of {', '.join(_PUZZLE_COLUMNS)}"
         raise DatasetError("no column holds the puzzle", there, do, place=place)

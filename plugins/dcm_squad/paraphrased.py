@@ -9,6 +9,7 @@ from typing import NamedTuple
 import attrs
 
 from dcm import DatasetError, Example
+from dcm.fields import one_of
 from dcm.reading import (
     Collected,
     OnError,
@@ -50,9 +51,7 @@ class SquadParaphrased(StoredDataset):
 
     path: str = attrs.field(converter=path_text)
     paraphrases: str = attrs.field(converter=path_text)
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def read(self) -> Collected:
         return collect(

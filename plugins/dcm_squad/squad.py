@@ -35,12 +35,8 @@ class Squad(HubDataset):
 
 
 def _hub_example(record: Any, place: str) -> Example:
-    found = field(record, "answers", dict, place)
-    starts = field(found, "answer_start", list, place)
-    answers = [
-        {"text": text, "answer_start": start}
-        for text, start in zip(field(found, "text", list, place), starts, strict=True)
-    ]
+    found = field(record, "answers", (dict, type(None)), place) if "answers" in record else None
+    answers = [{"text": text} for text in field(found, "text", list, place)] if found else []
     context = field(record, "context", str, place)
     title = field(record, "title", str, place) if "title" in record else None
     return squad_example(SquadRecord({**record, "answers": answers}, context, title), place)

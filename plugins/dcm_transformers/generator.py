@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
 from dcm.causal_lm import DTYPES, CausalLM, CausalLMGenerator, Compute, checkpoint_layers
+from dcm.fields import one_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def _dtype(name: str) -> str:
@@ -20,7 +25,7 @@ def _name_or_absolute_path(name: str) -> str:
     return str(Path(name).absolute()) if isinstance(name, str) and Path(name).exists() else name
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Transformers(CausalLMGenerator):
     """Any Hugging Face causal language model, dense or mixture of experts, frozen.
 
@@ -49,7 +54,7 @@ class Transformers(CausalLMGenerator):
         default="auto",
         alias="dtype",
         converter=_dtype,
-        validator=attrs.validators.in_(("auto", *dict.fromkeys(DTYPES.values()))),
+        validator=one_of("auto", *dict.fromkeys(DTYPES.values())),
     )
     device_name: str = attrs.field(default="auto", alias="device")
     trust_remote_code: bool = False
@@ -58,9 +63,40 @@ class Transformers(CausalLMGenerator):
     tp_plan: str | None = None
     checkpointing: bool = False
     compiled: bool | None = None
-    compute: Compute | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))
-    )
+    compute: Compute | None = attrs.field(default=None, validator=one_of(None, "bfloat16", "fp8"))
+
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        compiled: bool | None = None,
+        compute: Compute | None = None,
+    ) -> Transformers:
+        """The generator of a model that is loaded already, on its device and in its dtype.
+
+        It is put into evaluation mode and its parameters want no gradient any more. What describes
+        it (`experiment.json`, a repr) names the place that it was loaded from; whatever was done to
+        its weights since is not told by it, so resume such a run from Python.
+
+        Args:
+            model: a causal language model.
+            tokenizer: its tokenizer.
+            compiled: as the field.
+            compute: as the field.
+        """
+        made = cls(
+            model=model.config._name_or_path or type(model).__name__,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+            compiled=compiled,
+            compute=compute,
+        )
+        frozen = model.eval().requires_grad_(requires_grad=False)
+        loaded = CausalLM(frozen, tokenizer, compiled=compiled, compute=compute)
+        object.__setattr__(made, "lm", loaded)  # in place of what `load` would give
+        return made
 
     def load(self) -> CausalLM:
         loaded = CausalLM.load(

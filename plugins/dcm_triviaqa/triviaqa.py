@@ -26,6 +26,7 @@ from dcm.reading import (
     numbered,
     question_text,
     texts,
+    written,
 )
 
 _DOCUMENT = re.compile(rb'\{(\s*"(Data|Domain|Split|VerifiedEval|Version)"|\s*\n)')
@@ -49,7 +50,8 @@ class TriviaQa(HubDataset):
 
     The answer is the official value, or the first one given; all others are aliases. Ids are
     those of the records, else the line: "triviaqa-000012". Questions without an answer, as in
-    test sets, are left out and counted. Grades are exact match and F1 of the official script.
+    test sets, are left out and counted; so are records that repeat a question for other evidence,
+    as "repeated". Grades are exact match and F1 of the official script.
 
     Attributes:
         path: a file; or
@@ -67,7 +69,7 @@ class TriviaQa(HubDataset):
     verified: bool = False
 
     def read(self) -> Collected:
-        return self.choose(_records, self._example, self._example)
+        return self.choose(_records, self._example, self._example, repeats=True)
 
     def grade(self, example: Example, text: str) -> dict[str, float]:
         """`exact_match` and `f1` over the answer and its aliases, as the official script does."""
@@ -97,11 +99,10 @@ class TriviaQa(HubDataset):
         if "Answer" not in record:
             raise Unusable("without an answer")
         answer = field(record, "Answer", dict, place)
-        more = (
-            texts(answer["HumanAnswers"], "HumanAnswers", place) if "HumanAnswers" in answer else ()
-        )
+        more = written(answer.get("HumanAnswers"), "HumanAnswers", place)
         value = field(answer, "Value", str, place)
-        aliases = texts(field(answer, "Aliases", list, place), "Aliases", place)
+        listed = field(answer, "Aliases", (list, type(None)), place)
+        aliases = texts(listed or (), "Aliases", place)
         return _of_list(id, question, (value, *aliases, *more))
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import attrs
 
-from dcm import DatasetError, Example, TaskDataset
+from dcm import DatasetError, Example, TaskDataset, fields
+from dcm.fields import one_of
 
 _at_least_one = attrs.validators.optional(attrs.validators.ge(1))
 
@@ -33,9 +34,9 @@ class FilterLength(TaskDataset):
         ValueError: no bound is given, or only one of `max_tokens` and `tokenizer`.
     """
 
-    dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
+    dataset: TaskDataset = attrs.field(converter=fields.dataset)
     part: Literal["question", "answer", "total"] = attrs.field(
-        default="total", validator=attrs.validators.in_(("question", "answer", "total"))
+        default="total", validator=one_of("question", "answer", "total")
     )
     min_characters: int | None = attrs.field(default=None, validator=_at_least_one)
     max_characters: int | None = attrs.field(default=None, validator=_at_least_one)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import attrs
 
-from dcm import DatasetError, Example, TaskDataset
+from dcm import DatasetError, Example, TaskDataset, fields
 
 
 @attrs.frozen
@@ -21,7 +21,7 @@ class Sample(TaskDataset):
         seed: chooses them.
     """
 
-    dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
+    dataset: TaskDataset = attrs.field(converter=fields.dataset)
     count: int = attrs.field(validator=attrs.validators.ge(1))
     seed: int = 0
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import attrs
 
-from dcm import DatasetError, Example, TaskDataset
+from dcm import DatasetError, Example, TaskDataset, fields
 
 _MARK = "~shuffled"
 
@@ -30,7 +30,7 @@ class Shuffled(TaskDataset):
         seed: chooses who gets whose answer.
     """
 
-    dataset: TaskDataset = attrs.field(validator=attrs.validators.instance_of(TaskDataset))
+    dataset: TaskDataset = attrs.field(converter=fields.dataset)
     seed: int = 0
 
     def __len__(self) -> int:

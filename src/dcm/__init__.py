@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dcm.outcome import Status as Status
     from dcm.plugins import Plugins as Plugins
     from dcm.plugins import find as find
+    from dcm.plugins import pairs as pairs
     from dcm.running.baselines import Baselines as Baselines
     from dcm.running.experiment import Experiment as Experiment
     from dcm.secrets import mask_secrets as mask_secrets
@@ -117,6 +118,7 @@ _HOME = {
     "normalise": "grading",
     "open": "memory.memory",
     "normalised_match": "grading",
+    "pairs": "plugins",
     "solve": "solver",
     "token_f1": "grading",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ class Observation:
         random: [J] float32, the strand's baseline loss under random contents; NaN if unmeasured.
         full_context: [J] float32, the strand's baseline loss after plain text; NaN if unmeasured.
         logit_noise: how far a logit may differ between scoring and decoding.
+        penalty: [R] float32, the objective's penalty, which is a part of `loss`; None where it has
+            none.
         checked: [J] bool, the strands that decide, see `Target.checked`; None for all of them.
     """
 
@@ -42,6 +44,7 @@ class Observation:
     random: Tensor
     full_context: Tensor
     logit_noise: float
+    penalty: Tensor | None = None
     checked: Tensor | None = None
 
     def every(self, flag: Tensor) -> Tensor:
@@ -73,6 +76,11 @@ class ConvergenceCriterion(ABC):
     def needs_baselines(self) -> bool:
         """Whether `update` reads `Observation.random` or `Observation.full_context`."""
         return False
+
+    def chosen(self, logit_noise: float) -> Mapping[str, float]:
+        """field -> the number that it comes to, for a generator of this `logit_noise`, where it is
+        None, and so chosen by the criterion; for what it wraps, that says it itself."""
+        return {}
 
     @abstractmethod
     def init(self, rows: int, device: torch.device | None = None) -> State:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 
+import attrs
+
 from dcm.example import Example
 from dcm.grading import normalised_match, token_f1
 
@@ -42,6 +44,19 @@ class TaskDataset(ABC):
     def skipped(self) -> Mapping[str, int]:
         """How many records were left out, by reason. Empty where every record is usable."""
         return {}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know of how the source was read, such as an encoding that was
+        found, a sentence each. By default those of the data sets that its fields hold."""
+        found: list[str] = []
+        cls: type = type(self)
+        for field in attrs.fields(cls) if attrs.has(cls) else ():
+            value = getattr(self, field.name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, TaskDataset):
+                    found.extend(each.remarks)
+        return tuple(found)
 
     def grade(self, example: Example, text: str) -> dict[str, float]:
         """Grade a generated answer the way this data set's field does: flat scores in [0, 1].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,11 @@ class Optimizer(ABC):
     def attempts(self) -> int:
         """How many starts an example gets before it is given up."""
         return 1
+
+    def chosen(self, slots: int) -> Mapping[str, float]:
+        """field -> the number that it comes to with K = `slots` where it is None, and so chosen by
+        the optimiser; for what it wraps, that says it itself."""
+        return {}
 
     def temperature(self, slots: int) -> float:
         """The cross-entropy temperature at which it wants its gradients with K = `slots`.

@@ -58,6 +58,8 @@ class Outcome:
         curve: (step, mode -> nats) of the kept attempt, thinned; checked targets.
         cosines: at each step of the kept attempt the cosine between the gradients of its modes
             in the content; empty where that was not asked for.
+        penalty: the objective's penalty of the content, whose curve stands beside those of the
+            modes; None where the objective has none.
     """
 
     example: Example
@@ -76,4 +78,5 @@ class Outcome:
     decoded: Mapping[str, str] = attrs.field(factory=dict)
     certified: bool | None = None
     curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    penalty: float | None = None
     cosines: tuple[float, ...] = ()

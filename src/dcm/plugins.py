@@ -260,6 +260,18 @@ def installed() -> Plugins:
     return Plugins.installed()
 
 
+def pairs(pairs: Any) -> Any:
+    """A data set of question-answer pairs that are at hand: `dcm.pairs([("2+2?", "4"), ...])`.
+
+    Args:
+        pairs: (question, answer) texts, or question -> answer.
+
+    Raises:
+        ValueError: something else.
+    """
+    return installed().find("dataset", "pairs")(pairs)
+
+
 def find(kind: str, name: str) -> Any:
     """The class of the installed component `name`, or `distribution/name`, of a kind.
 

@@ -76,12 +76,14 @@ def build(description: Mapping[str, Any], plugins: Plugins | None = None) -> Any
                 "" if known else "It has no fields",
                 did_you_mean(key, known) if known else "",
             )
+    asked = f"{kind} {description['name']!r} cannot be built"
     try:
         return cls(**params)
+    except UsageError as error:
+        raise UsageError(f"{asked}: {error.asked}", error.there, error.do) from error
     except DcmError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        asked = f"{kind} {description['name']!r} cannot be built"
         raise UsageError(asked, _misfit(cls, params) or _reason(error)) from error
 
 

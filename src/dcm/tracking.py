@@ -20,6 +20,11 @@ class Tracker(ABC):
     An experiment is tracked as one run, never an example by itself.
     """
 
+    @property
+    def place(self) -> str:
+        """Where runs are written to, for a reader; empty where there is nothing to say."""
+        return ""
+
     @abstractmethod
     def start(self, name: str, description: Mapping[str, Any]) -> TrackedRun:
         """Begin a run and return at once: slow work is for the background.

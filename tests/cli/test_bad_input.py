@@ -16,7 +16,7 @@ TINY = ("--generator", "tiny", "--dataset", "toy")
 def files() -> None:
     """What the arguments name."""
     Path("half.json").write_text('{"data": [')
-    record = {"id": "q1", "question": "Who?"}
+    record = {"id": "q1", "answers": [{"text": "me"}]}
     broken = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [record]}]}]}
     Path("broken.json").write_text(json.dumps(broken))
     Path("empty.json").write_text('{"data": []}')
@@ -44,7 +44,7 @@ def files() -> None:
         (
             [*SQUAD, "dataset.path=broken.json"],
             1,
-            ["broken.json: data[0].paragraphs[0].qas[0]", "'q1'", "'answers'"],
+            ["broken.json: data[0].paragraphs[0].qas[0]", "'q1'", "'question'"],
         ),
         ([*SQUAD, "dataset.path=empty.json"], 1, ["empty"]),
         (["--set", "dataset.offset=100000"], 1, ["empty"]),

@@ -70,9 +70,9 @@ def test_list_tells_of_broken_plugins(command, plugins: Plugins) -> None:
 
 
 def test_an_unknown_kind_is_bad_usage(command) -> None:
-    done = command("list", "datasets")
+    done = command("list", "dateset")
     assert done.exit_code == 2
-    assert "unknown kind 'datasets'" in done.stderr
+    assert "unknown kind 'dateset'" in done.stderr
     assert "dataset" in done.stderr
 
 

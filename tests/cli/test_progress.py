@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from dcm.cli.figures import duration, percent, rate, size
-from dcm.cli.progress import ProgressLine
-from dcm.running.experiment import Progress
+from dcm.cli.progress import ProgressLine, words
+from dcm.running.progress import Progress
 
 
-def progress(finished: int, **changes: float) -> Progress:
-    values = {
+def progress(finished: int, **changes: Any) -> Progress:
+    values: dict[str, Any] = {
         "examples": 120,
         "finished": finished,
         "exact": finished,
-        "certified": finished - 1,
+        "certified": max(0, finished - 1),
         "row_steps": 4600,
         "seconds": 40.0,
         "lanes": 32,
         "seconds_left": 62.0,
+        "step": 7,
+        "loss": 0.4123,
+        "exact_share": 0.35,
     }
     return Progress(**(values | changes))
 
@@ -40,7 +44,9 @@ def test_without_a_terminal_a_line_each_ten_seconds_first_and_last() -> None:
     text, clock = io.StringIO(), Clock()
     with ProgressLine(Console(file=text, width=80), clock) as line:
         line.load("tiny and toy")
-        line(progress(0, row_steps=0))
+        line(progress(0, phase="checking", looked_at=1))
+        line(progress(0, row_steps=0, seconds_left=None))
+        line(progress(0, row_steps=0, seconds_left=None, phase="baselines"))
         for second in range(25):
             clock.seconds = second
             line(progress(second + 1))
@@ -48,9 +54,9 @@ def test_without_a_terminal_a_line_each_ten_seconds_first_and_last() -> None:
     assert text.getvalue().splitlines() == [
         "loading tiny and toy",
         "0/120 done, starting",
-        "11/120 done, 11 exact, 10 certified, 115 row-steps/s, 1 min 02 s left",
-        "21/120 done, 21 exact, 20 certified, 115 row-steps/s, 1 min 02 s left",
-        "120/120 done, 120 exact, 119 certified, 115 row-steps/s",
+        "11/120 done (10 certified), step 7, loss 0.41, 35 % exact, 1 min 02 s left",
+        "21/120 done (20 certified), step 7, loss 0.41, 35 % exact, 1 min 02 s left",
+        "120/120 done (119 certified)",
     ]
 
 
@@ -59,6 +65,37 @@ def test_the_last_line_is_not_said_twice() -> None:
     with ProgressLine(Console(file=text, width=80), Clock()) as line:
         line(progress(5))
     assert len(text.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"phase": "checking", "looked_at": 40}, "checking examples, 40 of 120"),
+        ({"phase": "baselines"}, "9/120 done, measuring baselines, 1 min 02 s left"),
+        ({"phase": "certifying"}, "9/120 done, certifying, 1 min 02 s left"),
+        ({"seconds_left": None}, "9/120 done, step 7, loss 0.41, 35 % exact"),
+        ({"loss": 12.7}, "9/120 done, step 7, loss 13, 35 % exact, 1 min 02 s left"),
+    ],
+)
+def test_the_phase_is_told(changes: dict[str, Any], text: str) -> None:
+    assert words(progress(9, certified=9, **changes)) == text
+
+
+def test_checking_that_takes_long_is_told_and_remarks_when_it_ends() -> None:
+    text, clock = io.StringIO(), Clock()
+    with ProgressLine(Console(file=text, width=80), clock) as line:
+        line.told_when_loaded = lambda: ["a.csv: encoding cp1252"]
+        for second in range(12):
+            clock.seconds = second
+            line(progress(0, phase="checking", looked_at=10 * second))
+        line(progress(0, row_steps=0, seconds_left=None))
+        line(progress(120, certified=120))
+    assert text.getvalue().splitlines() == [
+        "checking examples, 100 of 120",
+        "a.csv: encoding cp1252",
+        "0/120 done, starting",
+        "120/120 done",
+    ]
 
 
 def test_a_warning_is_a_line_of_its_own() -> None:
@@ -78,7 +115,7 @@ def test_in_a_terminal_one_line_is_rewritten_and_leaves_nothing(width: int) -> N
         line(progress(57))
         console.print(line.rendered())
     shown = text.getvalue()
-    assert "57/120 done, 57 exact, 56 cert" in shown
+    assert "57/120 done (56 certified), step" in shown
     assert ("1 min 02 s left" in shown) == (width >= 80)
     assert all(len(each) <= width for each in _lines(line, width))
     assert shown.endswith("\x1b[2K")  # the live line is erased

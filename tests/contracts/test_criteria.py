@@ -8,6 +8,7 @@ from dcm import AllOf, AnyOf, ConvergenceCriterion
 from dcm.testing.contracts import CriterionContract
 from dcm_criteria.exact import Exact
 from dcm_criteria.patience import Patience
+from dcm_criteria.penalty import PenaltyBelow
 from dcm_criteria.ratios import RatioToRandom, SeedRule, WithinFullContext
 
 
@@ -41,6 +42,14 @@ class TestSeedRule(CriterionContract):
     @pytest.fixture
     def criterion(self) -> ConvergenceCriterion:
         return SeedRule()
+
+
+class TestPenaltyBelow(CriterionContract):
+    covers = "criterion/penalty-below"
+
+    @pytest.fixture
+    def criterion(self) -> ConvergenceCriterion:
+        return PenaltyBelow(0.5)
 
 
 class TestPatience(CriterionContract):

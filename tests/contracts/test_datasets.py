@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dcm import TaskDataset
@@ -18,7 +20,11 @@ from dcm_samples.samples import Samples
 from dcm_squad.paraphrased import SquadParaphrased
 from dcm_squad.squad import Squad
 from dcm_tables.csv import Csv
+from dcm_tables.json import Json
 from dcm_tables.jsonl import Jsonl
+from dcm_tables.pairs import Pairs
+from dcm_tables.parquet import Parquet
+from dcm_tables.tsv import Tsv
 from dcm_triviaqa.triviaqa import TriviaQa
 from dcm_wrappers.concatenate import Concatenate
 from dcm_wrappers.filter_length import FilterLength
@@ -155,6 +161,42 @@ class TestCsv(DatasetContract):
         ]
         path = write(tmp_path / "pairs.csv", "key,question,answer,passage,other", *rows)
         return Csv(path, id="key", context="passage", variants=["other"])
+
+
+class TestPairs(DatasetContract):
+    covers = "dataset/pairs"
+
+    @pytest.fixture
+    def dataset(self) -> Pairs:
+        return Pairs(PAIRS)
+
+
+class TestTsv(DatasetContract):
+    covers = "dataset/tsv"
+
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Tsv:
+        rows = [f"{question}\t{answer}" for question, answer in PAIRS.items()]
+        return Tsv(write(tmp_path / "pairs.tsv", "Question\tAnswer", *rows))
+
+
+class TestJson(DatasetContract):
+    covers = "dataset/json"
+
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Json:
+        rows = [{"question": question, "answers": [a, "x"]} for question, a in PAIRS.items()]
+        return Json(write(tmp_path / "pairs.json", {"rows": rows}), member="rows")
+
+
+class TestParquet(DatasetContract):
+    covers = "dataset/parquet"
+
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Parquet:
+        rows = [{"question": question, "answer": answer} for question, answer in PAIRS.items()]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+        return Parquet(tmp_path / "pairs.parquet", seed=1)
 
 
 class TestSamples(DatasetContract):

@@ -30,6 +30,9 @@ class Misbehaviour:
     def __init__(self, status: int = 200, body: str = "", silence: float = 0.0):
         self.status, self.body, self.silence = status, body, silence
 
+    def __repr__(self) -> str:
+        return f"{self.status} {self.body[:20]}"
+
 
 class Server:
     """A server's address, and all that it was asked."""

@@ -198,6 +198,12 @@ def test_a_file_that_holds_no_tasks_is_refused_or_left_out_of_a_folder(tmp_path,
     assert len(Arc(path=str(tmp_path), on_error="skip")) == 2
 
 
+def test_what_a_mac_leaves_beside_each_file_is_no_task(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(TASK))
+    (tmp_path / "._a.json").write_bytes(b"\x00\x05\x16\x07")
+    assert [example.id for example in Arc(path=str(tmp_path))] == ["a-0", "a-1"]
+
+
 def test_a_folder_without_tasks_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"It has no \.json file"):
         len(Arc(path=str(tmp_path)))

@@ -75,6 +75,22 @@ def test_the_tsv_layout(path: Path) -> None:
     ]
 
 
+def test_answers_printed_as_an_array_are_several(path: Path) -> None:
+    lines = [
+        "who\t['Ann' \"O'Bo\"]",
+        "a\t['x, ' 'y' '1\\' 2']",
+        "b\t['it\\'s' ]",
+        "c\t['x', 'y' 'z']",
+    ]
+    dataset = NaturalQuestions(written(path, *lines))
+    assert [(each.answer, *each.aliases) for each in dataset] == [
+        ("Ann", "O'Bo"),
+        ("x, ", "y", "1' 2"),
+        ("it's",),
+        ("x", "y", "z"),
+    ]
+
+
 def test_the_simplified_layout(path: Path) -> None:
     record = simplified(
         annotation(long=span(-1, -1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dcm import RowKey, Space, build, describe, find
+from dcm import RowKey, Space, UsageError, build, describe, find
 from dcm.solver.state import take
 
 SPACE = Space(slots=3, width=16, scale=0.5, device=torch.device("cpu"))
@@ -205,8 +205,9 @@ def test_restarts_wrap_another():
     assert build(describe(ours)) == ours
     with pytest.raises(ValueError, match="count"):
         restarts(count=0)
-    with pytest.raises(TypeError, match="inner"):
-        restarts(inner="adam")
+    assert restarts(inner="adam") == restarts(adam())
+    with pytest.raises(UsageError, match="an optimizer is expected, not 3"):
+        restarts(inner=3)
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 64), (3, 32, 64), (2, 40, 16), (5, 1, 8)])

@@ -55,10 +55,16 @@ def test_unanswerable_questions_are_left_out_and_counted(path: Path) -> None:
         qa("impossible", is_impossible=True, plausible_answers=[]),
         qa("withheld", answers=[]),
         qa("blank", answers=[{"text": " ", "answer_start": 0}]),
+        qa("null", answers=None),
+        {"id": "without", "question": "What is the capital?"},
         qa("usable", is_impossible=False),
     )
     assert [example.id for example in dataset] == ["usable"]
-    assert dataset.skipped == {"unanswerable": 3}
+    assert dataset.skipped == {"unanswerable": 5}
+
+
+def test_where_an_answer_begins_may_be_left_out(path: Path) -> None:
+    assert squad(path, qa(answers=[{"text": "Paris"}]))[0].answer == "Paris"
 
 
 def test_a_set_of_withheld_answers_tells_the_counts(path: Path) -> None:
@@ -73,8 +79,8 @@ def test_a_set_of_withheld_answers_tells_the_counts(path: Path) -> None:
             qa(question=5),
             r"data\[0\]\.paragraphs\[0\]\.qas\[0\] \(id 'q1'\): field 'question' must",
         ),
-        (qa(answers=None), r"qas\[0\] \(id 'q1'\): field 'answers' must be list"),
-        (qa(answers=[{"text": "x"}]), r"id 'q1'\)\.answers\[0\]: field 'answer_start' is missing"),
+        (qa(answers="x"), r"qas\[0\] \(id 'q1'\): field 'answers' must be list"),
+        (qa(answers=[{"answer": "x"}]), r"id 'q1'\)\.answers\[0\]: field 'text' is missing"),
         (qa(answers=[{"text": 1, "answer_start": 0}]), r"answers\[0\]: field 'text' must be str"),
         (qa(answers=["x"]), r"answers\[0\]: an object is expected, not str"),
         (qa(is_impossible="no"), "field 'is_impossible' must be bool"),
@@ -178,7 +184,7 @@ def test_the_hub_layout(monkeypatch: pytest.MonkeyPatch) -> None:
         answers = {"text": ["Paris", "Paris", "Lyon"], "answer_start": [0, 0, 4]}
         yield {"id": "a", "answers": answers, **shared}
         yield {"id": "b", "answers": {"text": [], "answer_start": []}, **shared}
-        yield {"id": "c", "answers": {"text": ["x"], "answer_start": []}, **shared}
+        yield {"id": "c", "answers": {"text": "x"}, **shared}
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     dataset = Squad(hub="rajpurkar/squad_v2", split="train", limit=1)

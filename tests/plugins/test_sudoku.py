@@ -56,6 +56,8 @@ def test_remarks_in_a_text_file_are_left_out_and_counted(tmp_path):
         ("quizzes,solutions", f"{PUZZLE},{GRID}"),
         ("puzzle,solution", f"{PUZZLE},{GRID}"),
         ("sudoku", PUZZLE),
+        ("question,answer", f"{PUZZLE},{GRID}"),
+        ("Puzzle;Solution", f"{PUZZLE};{GRID}"),
         ("puzzle,solution", f"{PUZZLE.replace('0', '.')},"),
     ],
 )

@@ -420,3 +420,32 @@ def test_it_runs_in_an_experiment(load, tmp_path):
     ).run(tmp_path / "run")
     assert summary["finished"] == 2
     assert summary["dtype"] == "float32"
+
+
+def test_a_model_that_is_loaded_already(folders):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = folders["qwen2"]
+    Transformers = find("generator", "transformers")  # noqa: N806 - a class
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+    generator = Transformers.of(model, AutoTokenizer.from_pretrained(folder))
+    assert generator.lm.model is model
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    written = Transformers(str(folder), dtype="float32", device="cpu")
+    assert generator == written
+    assert eval(repr(generator)) == written  # noqa: S307 - our own text
+    ids = torch.tensor([1, 2])
+    assert torch.equal(generator.embed(ids), written.embed(ids))
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("cuda", "no CUDA GPU"), ("cuda:7", "CUDA GPU"), ("gpu", "There is no such device")],
+)
+def test_a_device_that_is_not_there_is_told(folders, monkeypatch, device, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    generator = find("generator", "transformers")(str(folders["qwen2"]), device=device)
+    with pytest.raises(GeneratorError, match=f"device '{device}' was asked for.*{told}"):
+        generator.encode("a")

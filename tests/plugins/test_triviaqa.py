@@ -46,6 +46,33 @@ def test_human_answers_are_accepted_too(tmp_path: Path) -> None:
     assert dataset[0].aliases == ("Nile", "River_Nile", "Nile river")
 
 
+def test_missing_human_answers_and_aliases_are_none(tmp_path: Path) -> None:
+    record = official(Answer={**ANSWER, "HumanAnswers": None, "Aliases": None})
+    assert TriviaQa(written(tmp_path / "a.json", {"Data": [record]}))[0].aliases == ()
+
+
+@pytest.mark.parametrize("choice", [{}, {"limit": 2}, {"seed": 1}, {"seed": 1, "limit": 2}])
+def test_a_question_repeated_for_other_evidence_is_read_once(
+    tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    def record(id: str, evidence: str) -> str:
+        answer = {"value": "Nile", "aliases": []}
+        found = {"question": f"{id}?", "question_id": id, "answer": answer, "source": evidence}
+        return json.dumps(found)
+
+    rows = [record("a", "web"), record("a", "wiki"), record("b", "web"), record("a", "web")]
+    dataset = TriviaQa(written(tmp_path / "a.jsonl", "\n".join(rows)), **choice)
+    assert sorted(example.id for example in dataset) == ["a", "b"]
+    if "limit" not in choice:
+        assert dataset.skipped == {"repeated": 2}
+
+
+def test_one_id_for_two_questions_is_refused(tmp_path: Path) -> None:
+    records = [official(), official(Question="Which river is shortest?")]
+    with pytest.raises(DatasetError, match="id 'tc_1' occurs twice"):
+        len(TriviaQa(written(tmp_path / "a.json", {"Data": records})))
+
+
 def test_the_verified_part(tmp_path: Path) -> None:
     marks = {"tc_1": True, "tc_2": False}
     records = [official(id, QuestionPartOfVerifiedEval=mark) for id, mark in marks.items()]

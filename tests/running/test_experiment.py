@@ -100,7 +100,7 @@ class KilledError(Exception):
 
 def killed_after(finished):
     def on_progress(progress):
-        if progress.finished >= finished:
+        if progress.looked_at is None and progress.finished >= finished:
             raise KilledError
 
     return on_progress

@@ -62,6 +62,7 @@ def test_a_line_says_what_the_outcome_says():
         "baselines": {"random": {"question": 5.0, "answer": None}},
         "exact": True,
         "margin": 1.5,
+        "penalty": None,
         "decoded": {"answer": "a"},
         "certified": False,
         "evaluations": {"judge": {"ok": True}},

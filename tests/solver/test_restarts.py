@@ -166,6 +166,61 @@ def test_weights_penalties_and_modes_add_up():
     assert outcome.margin == pytest.approx(0.05 - 4)
     assert outcome.status == Status.CONVERGED
     assert not outcome.exact
+    assert outcome.penalty == 9.0
+    assert outcome.curve == ((1, {"answer": 10.0, "other": 0.0, "penalty": 9.0}),)
+
+
+def test_a_row_goes_on_until_its_penalty_is_small_and_keeps_the_smallest():
+    exact, below = find("criterion", "exact")(), find("criterion", "penalty-below")
+    example = attrs.evolve(EXAMPLE, answer="3.0")
+
+    def solved(criterion, max_steps=6):
+        (outcome,) = solve(
+            QuadraticGenerator(tolerance=2.5),
+            [example],
+            objective=Shrinking(),
+            optimizer=Falling(),
+            criterion=criterion,
+            slots=1,
+            max_steps=max_steps,
+        )
+        return outcome
+
+    # The content falls from 6 by one each step; it is exact from 5 to 1, its penalty is its size.
+    assert (solved(exact).steps, solved(exact).penalty) == (2, 5.0)
+    both = solved(exact & below(2.0))
+    assert (both.status, both.steps, both.penalty) == (Status.CONVERGED, 5, 2.0)
+    never = solved(exact & below(0.0), max_steps=8)
+    assert (never.status, never.exact, never.penalty) == (Status.MAX_STEPS, True, 1.0)
+    assert solved(below(9.0)).steps == 1
+
+
+@attrs.frozen
+class Shrinking(Objective):
+    """The answer, and a penalty on the size of the content."""
+
+    def targets(self, example):
+        return (Target("answer", example.answer),)
+
+    def loss(self, nll, strands):
+        return nll.new_zeros(strands.rows).index_add(0, strands.row, nll)
+
+    def penalty(self, content):
+        return content.abs().mean((1, 2))
+
+
+@attrs.frozen
+class Falling(Optimizer):
+    """From 6 down by one each step, whatever the gradient."""
+
+    def start(self, keys, space, texts):
+        return torch.full((len(keys), space.slots, space.width), 6.0)
+
+    def init(self, content):
+        return ()
+
+    def step(self, content, gradient, state):
+        return content - 1, state
 
 
 def test_stats_say_what_was_done():
@@ -185,8 +240,9 @@ def test_stats_say_what_was_done():
         )
     )
     # Places 2 and 4 converge after 1 and 3 measurements, the other four examples take 4.
-    assert stats == Stats(
-        lanes=2, active=0, examples=6, finished=6, exact=2, row_steps=20, useful_row_steps=20
-    )
+    assert (stats.lanes, stats.active, stats.examples, stats.finished) == (2, 0, 6, 6)
+    assert (stats.exact, stats.row_steps, stats.useful_row_steps) == (2, 20, 20)
+    # Nine attempts of two steps and two of one: 2 converges at its first, 4 at its second start.
+    assert (stats.ended, stats.ended_cubes, stats.running_cubes) == (11, 74.0, 0)
     assert [count for count, _ in seen] == sorted({count for count, _ in seen})
     assert seen[-1] == (20, 0)

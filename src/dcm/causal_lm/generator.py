@@ -11,12 +11,16 @@ from torch import Tensor
 from dcm.causal_lm.fingerprint import fingerprint
 from dcm.causal_lm.model import CausalLM
 from dcm.errors import GeneratorError
+from dcm.fields import pasteable
 from dcm.generator import Generator
 from dcm.strands import Layout, Strands, StrandScores
 
 
 class CausalLMGenerator(Generator):
     """A generator that delegates to a `CausalLM`, loaded at first use."""
+
+    def __repr__(self) -> str:
+        return pasteable(self)
 
     @abstractmethod
     def load(self) -> CausalLM:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dcm.causal_lm.devices import device_of
 from dcm.causal_lm.refusals import why_not_loaded
 from dcm.causal_lm.tokens import check_tokenizer
 from dcm.errors import GeneratorError
@@ -56,8 +57,7 @@ def load_model(
     asked = f"the model {name!r} cannot be loaded"
     if local and not Path(name).is_dir():
         raise GeneratorError(asked, "There is no such folder", "Check the path")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_of(device))
     if dtype == "auto" and torch.device(device).type == "cpu":
         dtype = "float32"
     spread = {

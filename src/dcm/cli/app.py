@@ -61,8 +61,8 @@ def run(
     experiment: Annotated[
         Path | None,
         typer.Argument(
-            metavar="EXPERIMENT.JSON",
-            help="What to run, as every run folder has one; default the main job.",
+            metavar="EXPERIMENT",
+            help="The experiment.json to run, or a run's folder; default the main job.",
         ),
     ] = None,
     generator: Annotated[
@@ -82,16 +82,32 @@ def run(
     ] = None,
     evaluator: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="How to judge results, repeatable; default greedy-decode."
-        ),
+        typer.Option(metavar="NAME", help="How to judge, repeatable; default greedy-decode."),
+    ] = None,
+    slots: Annotated[
+        str | None, typer.Option(metavar="K", help="Vectors per example; default 32.")
+    ] = None,
+    limit: Annotated[
+        str | None, typer.Option(metavar="N", help="Examples to take at most; default all.")
+    ] = None,
+    max_steps: Annotated[
+        str | None, typer.Option(metavar="N", help="Most steps of an attempt; default 500.")
+    ] = None,
+    lanes: Annotated[
+        str | None, typer.Option(metavar="N", help="Examples at once; default what memory holds.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the model computes in, as bfloat16.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where it does, as cpu or cuda:1.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of all randomness; default 0.")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any field, repeatable; see above."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of all randomness; default 0.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -115,10 +131,11 @@ def run(
 
     \b
     dcm run
-    dcm run --dataset squad --set dataset.path=dev.json --set dataset.limit=100
-    dcm run --generator transformers --set generator.model=gpt2 --set slots=16
+    dcm run --slots 8 --limit 20
+    dcm run --dataset squad --set dataset.path=dev.json --limit 100
+    dcm run --generator transformers --set generator.model=gpt2 --slots 16
     dcm run --set optimizer.inner.lr=0.1 --set evaluators.0.partial=0.4
-    dcm run runs/one/experiment.json --seed 1 --out runs/two
+    dcm run runs/one --seed 1 --out runs/two
     dcm run --out runs/two --resume
 
     A key is a field of the experiment (slots, max_steps, seed, lanes, layout, baseline_draws,
@@ -140,7 +157,21 @@ def run(
             "criterion": criterion,
         },
         evaluators=evaluator or (),
-        settings=settings or (),
+        settings=[
+            *(settings or ()),
+            *(
+                f"{key}={value}"
+                for key, value in {
+                    "slots": slots,
+                    "dataset.limit": limit,
+                    "max_steps": max_steps,
+                    "lanes": lanes,
+                    "generator.dtype": dtype,
+                    "generator.device": device,
+                }.items()
+                if value is not None
+            ),
+        ],
         seed=seed,
         out=out,
         resume=resume,
@@ -214,7 +245,8 @@ def list_(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="generator, dataset, objective, optimizer, criterion, evaluator or tracker.",
+            help="generator, dataset, objective, optimizer, criterion, evaluator or tracker, "
+            "or its plural.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -234,15 +266,18 @@ def list_(
 
 @app.command()
 def show(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Such as dataset.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as squad.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="[KIND]", help="Such as dataset; not needed."),
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Such as squad.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: _Debug = False,
 ) -> None:
     """Show a component: what it does, its fields, and how to set them.
 
     \b
-    dcm show dataset squad
+    dcm show squad
     dcm show optimizer restarts
     """
     from dcm.cli.catalogue import print_component

@@ -11,12 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dcm.cli.fields import Field, about, field_docs, fields_of
-from dcm.errors import DcmError
+from dcm.errors import DcmError, UsageError, did_you_mean
 from dcm.hooks import KINDS
+from dcm.optimizer import Optimizer
 from dcm.plugins import Registered, installed
 from dcm.serial import is_description
 
 OURS = "dynamic-context-memory"
+SLOTS = 32  # the default of an experiment
 
 
 def print_list(kind: str | None, as_json: bool) -> None:
@@ -26,6 +28,7 @@ def print_list(kind: str | None, as_json: bool) -> None:
         UsageError: there is no such kind.
     """
     plugins = installed()
+    kind = None if kind is None else _singular(kind)
     components = plugins.all(kind)
     if as_json:
         listed = [
@@ -59,15 +62,20 @@ def print_list(kind: str | None, as_json: bool) -> None:
         console.print(Text(f"{line} (run 'dcm check')", style="red"), soft_wrap=True)
 
 
-def print_component(kind: str, name: str, as_json: bool) -> None:
+def print_component(kind: str, name: str | None, as_json: bool) -> None:
     """Print what a component does, its fields and how to set them.
 
+    Args:
+        kind: its kind or, without a name, its name.
+        name: its name.
+        as_json: print JSON.
+
     Raises:
-        UsageError: there is no such kind or name.
+        UsageError: there is no such kind or name, or a name alone that several kinds have.
         PluginError: it cannot be imported.
     """
-    found = installed().registered(kind, name)
-    cls = found.load()
+    found = _named(kind) if name is None else installed().registered(_singular(kind), name)
+    kind, cls = found.kind, found.load()
     fields, docs = fields_of(cls), field_docs(cls)
     if as_json:
         _print_json(
@@ -80,6 +88,7 @@ def print_component(kind: str, name: str, as_json: bool) -> None:
                 "distribution": found.distribution,
                 "version": found.version,
                 "fields": [_field_form(field, docs) for field in fields.values()],
+                "chosen": {"slots": SLOTS, **_chosen(cls)},
                 "example": _example(found, cls, fields),
             }
         )
@@ -91,9 +100,42 @@ def print_component(kind: str, name: str, as_json: bool) -> None:
     if fields:
         console.print(_field_table(fields, docs))
         console.print()
+    if chosen := _chosen(cls):
+        values = ", ".join(f"{field} {value:.4g}" for field, value in chosen.items())
+        console.print(Text(f"Chosen   {values} (with {SLOTS} slots)"), soft_wrap=True)
     origin = f"{found.component.target} of {found.distribution} {found.version}"
     console.print(Text(f"From     {origin}"), soft_wrap=True)
     console.print(Text(f"Example  {_example(found, cls, fields)}"), soft_wrap=True)
+
+
+def _chosen(cls: type) -> dict[str, float]:
+    """What an optimiser chooses by itself with the default number of slots."""
+    if not issubclass(cls, Optimizer) or not _builds(cls):
+        return {}
+    return dict(cls().chosen(SLOTS))
+
+
+def _singular(kind: str) -> str:
+    """The kind that a word names: itself or its plural."""
+    kind = kind.lower()
+    plurals = {f"{each}s": each for each in KINDS} | {"criteria": "criterion"}
+    return plurals.get(kind, kind)
+
+
+def _named(name: str) -> Registered:
+    """The only component of this name, of whatever kind."""
+    known = installed().all()
+    found = [each for each in known if name in (each.name, each.full_name)]
+    if len({each.kind for each in found}) == 1:
+        return installed().registered(found[0].kind, name)
+    if found:
+        kinds = " or ".join(each.kind for each in found)
+        raise UsageError(f"{name!r} is of several kinds", "", f"Say which: {kinds}")
+    if _singular(name) in KINDS:
+        do = f"Write dcm show {_singular(name)} NAME, or dcm list {_singular(name)}"
+        raise UsageError("the name of a component is missing", f"{name!r} is a kind", do)
+    do = did_you_mean(name, {each.name for each in known})
+    raise UsageError(f"there is no component {name!r}", "", do)
 
 
 def _field_table(fields: dict[str, Field], docs: dict[str, str]) -> Table:

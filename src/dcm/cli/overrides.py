@@ -19,6 +19,7 @@ from dcm.cli.values import parse, parse_member
 from dcm.errors import UsageError
 from dcm.plugins import find
 from dcm.running.description import ORIGIN
+from dcm.running.run_directory import EXPERIMENT
 from dcm.serial import REMOTE_CODE, Description, build, is_description, refuse_remote_code
 from dcm.tracking import Tracker
 
@@ -33,13 +34,16 @@ def read_form(path: Path) -> Description:
         UsageError: there is none.
     """
     asked = f"{path} is no experiment"
+    if (path / EXPERIMENT).is_file():
+        path = path / EXPERIMENT
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UsageError(asked, "It is a pipe or a device", "Name the experiment.json of a run")
     try:
         form = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        there = "It is a folder" if path.is_dir() else str(error.strerror)
-        raise UsageError(asked, there, "Name the experiment.json of a run") from error
+        there = "It is a folder without a run" if path.is_dir() else str(error.strerror)
+        do = "Name the experiment.json of a run, or its folder"
+        raise UsageError(asked, there, do) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(asked, f"It is no JSON: {error}") from error
     if not isinstance(form, dict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dcm.cli.figures import duration, rate
+from dcm.cli.figures import duration
 from dcm.secrets import mask_secrets
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class ProgressLine:
 
     Attributes:
         warned: whether `warn` was called.
+        told_when_loaded: gives lines to print when all examples are read.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ProgressLine:
         self._loading = "loading"
         self._closed = False
         self.warned = False
+        self.told_when_loaded: Callable[[], Sequence[str]] = tuple
         self._spinner = Spinner("dots")
         self._began = clock()
         self._printed_at = float("-inf")
@@ -73,7 +75,7 @@ class ProgressLine:
     ) -> None:
         if self._live:
             self._live.stop()
-        elif self._latest and self._latest is not self._printed:
+        elif kind is None and self._latest and self._latest is not self._printed:
             self._print(words(self._latest))
 
     def load(self, what: str) -> None:
@@ -84,8 +86,15 @@ class ProgressLine:
 
     def __call__(self, progress: Progress) -> None:
         """Take note of the progress; cheap, called after every step."""
-        first, self._latest = self._latest is None, progress
+        before, self._latest = self._latest, progress
         now = self._clock()
+        checking = progress.looked_at is not None
+        first = not checking and (before is None or before.looked_at is not None)
+        if checking and before is None:
+            self._printed_at = now  # told only where it takes long
+        if first:
+            for remark in self.told_when_loaded():
+                self._print(remark)
         due = first or bool(progress.waiting) or now - self._printed_at >= PLAIN_SECONDS
         if self._live is None and due:
             self._printed, self._printed_at = progress, now
@@ -127,19 +136,25 @@ class ProgressLine:
 def words(progress: Progress) -> str:
     """The progress in one line of plain text."""
     if progress.looked_at is not None:
-        return f"{progress.looked_at}/{progress.examples} examples looked at"
+        return f"checking examples, {progress.looked_at} of {progress.examples}"
     if progress.waiting:
         return f"{progress.finished}/{progress.examples} done, {progress.waiting}"
     done = f"{progress.finished}/{progress.examples} done"
-    if not progress.row_steps:
-        return done if progress.finished == progress.examples else f"{done}, starting"
-    speed = progress.row_steps / progress.seconds if progress.seconds else 0.0
-    parts = [
-        done,
-        f"{progress.exact} exact",
-        f"{progress.certified} certified",
-        f"{rate(speed)} row-steps/s",
-    ]
-    if progress.seconds_left is not None and progress.finished < progress.examples:
+    if progress.certified < progress.finished:
+        done += f" ({progress.certified} certified)"
+    if progress.finished == progress.examples:
+        return done
+    parts = [done]
+    if progress.phase == "baselines":
+        parts.append("measuring baselines")
+    elif progress.phase == "certifying":
+        parts.append("certifying")
+    elif progress.row_steps:
+        parts.append(f"step {progress.step}")
+        parts.append(f"loss {progress.loss:.2g}")
+        parts.append(f"{100 * progress.exact_share:.0f} % exact")
+    else:
+        parts.append("starting")
+    if progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
     return ", ".join(parts)

@@ -84,6 +84,9 @@ class Request:
             self.out = out = self.out or _new_folder(f"{dataset}-{generator}")
             tracker = self._tracker(tracker_form, line)
             line.load(f"{generator} and {dataset}")
+            unasked = tracker is not None and tracker_form is None and tracker.place
+            told = [f"tracking in {unasked} (--no-track: do not)"] if unasked else []
+            line.told_when_loaded = lambda: [*told, *experiment.dataset.remarks]
             self._running = True
             summary = experiment.run(
                 out,
@@ -162,6 +165,10 @@ class _Remembering(Tracker):
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self.started: TrackedRun | None = None
+
+    @property
+    def place(self) -> str:
+        return self._tracker.place
 
     def start(self, name: str, description: Mapping[str, Any]) -> TrackedRun:
         self.started = self._tracker.start(name, description)

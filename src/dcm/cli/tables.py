@@ -36,6 +36,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             counts = (f"{count} {reason}" for reason, count in summary[key].items())
             examples += f"; {what}: {', '.join(counts)}"
     rows = [("examples", examples)]
+    rows += [("read as", remark) for remark in summary.get("remarks", ())]
     for name in ("converged", "exact", "certified"):
         share = summary[f"{name}_rate"]
         rows.append((name, f"{round(share * finished)} of {finished}, {percent(share)}"))
@@ -52,15 +53,21 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         gradients = f"cosine {found['cosine']:.2f} of the modes' gradients"
         rows.append(("interference", f"{gradients}, below 0 at {percent(found['below_zero'])}"))
     for name, evaluation in summary["evaluations"].items():
-        rows.append((name, _evaluation(name, evaluation)))
+        # The data set grades what was decoded as the answer, and no other target.
+        alone = "of the answer alone: " if name == "task" else ""
+        rows.append((name, alone + _evaluation(name, evaluation)))
     if summary["row_steps"]:
         useful = summary["useful_row_steps"] / summary["row_steps"]
         speed = f"{rate(summary['row_steps_per_second'])} row-steps/s, {percent(useful)} useful"
         rows.append(("speed", speed))
     rows.append(("wall time", duration(summary["wall_seconds"])))
-    place = f"{summary['device']}, {summary['dtype']}, {summary['lanes']} lanes"
+    place = f"{summary['device']}, {summary['dtype']}, {_count(summary['lanes'], 'lane')}"
     rows.append(("ran on", f"{place}, {size(summary['peak_memory_bytes'])} at most"))
     return rows
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _evaluation(name: str, numbers: Mapping[str, float | None]) -> str:

@@ -65,10 +65,12 @@ class Source(ABC):
 
 @attrs.frozen
 class Collected:
-    """Chosen examples, and how many records were left out before the last one, by reason."""
+    """Chosen examples, and how many records were left out before the last one, by reason; and what
+    a reader should know of how they were read."""
 
     examples: Sequence[Example]
     skipped: dict[str, int]
+    remarks: tuple[str, ...] = ()
 
 
 def collect(
@@ -79,6 +81,7 @@ def collect(
     limit: int | None = None,
     seed: int | None = None,
     on_error: OnError = "stop",
+    repeats: bool = False,
 ) -> Collected:
     """Parse records into examples and choose among them.
 
@@ -95,12 +98,14 @@ def collect(
         limit: how many to take at most; None for all.
         seed: None for the source's order, else the seed of a shuffle made before offset and limit.
         on_error: "skip" counts malformed records as left out, "stop" raises.
+        repeats: the source has some pairs more than once: what has the id, question and answer of
+            an earlier record is left out and counted as "repeated".
 
     Raises:
         DatasetError: a malformed record, no usable record, or two records with one id, which
             "skip" does not pass over: results are told apart by their ids.
     """
-    scan = _Scan(records, parse, on_error)
+    scan = _Scan(records, parse, on_error, repeats)
     if seed is None and limit is not None:
         taken = tuple(islice(_distinct(scan.usable()), offset, min(offset + limit, sys.maxsize)))
         return _collected(taken, scan)
@@ -134,14 +139,18 @@ def collect(
 class _Scan:
     """Reads records and parses them, counting those left out."""
 
-    def __init__(self, records: Iterable[Placed], parse: Parse, on_error: OnError) -> None:
+    def __init__(
+        self, records: Iterable[Placed], parse: Parse, on_error: OnError, repeats: bool
+    ) -> None:
         self._records, self._parse, self._on_error = records, parse, on_error
+        self._repeats = repeats
         self.skipped: Counter[str] = Counter()
         self.found = 0
 
     def usable(self) -> Iterator[tuple[Key, str, Example]]:
         """Key, place and example of every usable record."""
         self.skipped, self.found = Counter(), 0
+        pairs: dict[int, int] = {}  # of hashes: there may be more than memory holds texts
         for key, (place, record) in self._keyed():
             try:
                 example = _parsed(self._records, self._parse, record, place)
@@ -152,6 +161,12 @@ class _Scan:
                     raise
                 self.skipped["malformed"] += 1
             else:
+                if self._repeats:
+                    pair = hash((example.question, example.answer))
+                    if pairs.get(hash(example.id)) == pair:
+                        self.skipped["repeated"] += 1
+                        continue
+                    pairs[hash(example.id)] = pair
                 self.found += 1
                 yield key, place, example
 

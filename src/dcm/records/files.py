@@ -26,6 +26,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
     """A path as text, the form that a component's field keeps: absolute, so that it means the
     same in another folder, and in a run that goes on there."""
     text = os.fspath(path)
+    text = os.path.expanduser(text)  # noqa: PTH111 - as below
     return os.path.abspath(text) if text else text  # noqa: PTH100 - links stay what they are
 
 
@@ -41,7 +42,7 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     Raises:
         DatasetError: the file is missing, unreadable or wrongly compressed.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         # Asked before it is opened: opening a pipe waits for who writes into it.
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):

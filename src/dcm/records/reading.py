@@ -1,177 +1,21 @@
-"""Sources of records: files of lines, rows and JSON, and checks of a record."""
+"""Checks of a record and its fields, and JSON texts."""
 
 from __future__ import annotations
 
 import codecs
-import csv
 import json
+import math
 import re
-from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator
-from functools import cached_property
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import IO, Any
+from types import NoneType
+from typing import Any
 
 from dcm.errors import DatasetError, did_you_mean
-from dcm.records.choosing import Key, Placed, Source, Unusable
-from dcm.records.files import LONGEST, is_compressed, open_bytes, open_text
+from dcm.records.choosing import Unusable
+from dcm.records.files import LONGEST, open_bytes, open_text
 
 _SOME = 20  # names are told in an error
-
-
-class _FileSource(Source):
-    """Records that are one after the other in a file, each from its own line on."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
-
-    @property
-    def seekable(self) -> bool:
-        return not is_compressed(self.path)
-
-    def raw(self) -> Iterator[tuple[Key, Placed]]:
-        with open_bytes(self.path) as file:
-            yield from self._raw(_Lines(file, self.path))
-
-    def at(self, key: Key) -> Placed:
-        with open_bytes(self.path) as file:
-            file.seek(key[0])
-            for _, placed in self._raw(_Lines(file, self.path, *key)):
-                return placed
-        raise DatasetError("the file has changed while it was read", place=f"{self.path}:{key[1]}")
-
-    @abstractmethod
-    def _raw(self, lines: _Lines) -> Iterator[tuple[Key, Placed]]:
-        """Key, place and undecoded form of the records in these lines."""
-
-
-class _Lines(Iterator[bytes]):
-    """Lines of a file; `key` is where the next one begins."""
-
-    def __init__(self, file: IO[bytes], path: str | Path, offset: int = 0, line: int = 1) -> None:
-        self._file, self._path = file, path
-        self.key = (offset, line)
-
-    def __next__(self) -> bytes:
-        line = self._file.readline(LONGEST)
-        if not line:
-            raise StopIteration
-        offset, number = self.key
-        if len(line) == LONGEST:
-            asked = f"the line is longer than {LONGEST} bytes"
-            raise DatasetError(asked, "", "Check the layout", place=f"{self._path}:{number}")
-        self.key = (offset + len(line), number + 1)
-        return line
-
-
-class TextLines(_FileSource):
-    """The lines of a text file that are not blank, decoded by `decoder(line, place)`."""
-
-    def __init__(self, path: str | Path, decoder: Callable[[str, str], Any]) -> None:
-        super().__init__(path)
-        self._decoder = decoder
-
-    def _raw(self, lines: _Lines) -> Iterator[tuple[Key, Placed]]:
-        key = lines.key
-        for line in lines:
-            if line.strip():
-                yield key, (f"{self.path}:{key[1]}", line)
-            key = lines.key
-
-    def decode(self, raw: Any, place: str) -> Any:
-        return self._decoder(_text(raw, place).rstrip("\r\n"), place)
-
-
-class CsvRows(_FileSource):
-    """The rows of a CSV file with a header, as column -> text."""
-
-    @cached_property
-    def header(self) -> tuple[str, ...]:
-        """The names of the columns, in order.
-
-        Raises:
-            DatasetError: the file is empty, or two columns have one name.
-        """
-        with open_bytes(self.path) as file:
-            _, (place, raw) = next(self._rows(_Lines(file, self.path)), ((0, 1), ("", ())))
-        if isinstance(raw, DatasetError):
-            raise raw
-        if not raw:
-            raise DatasetError("the file is empty", "", "It needs a header", place=str(self.path))
-        twice = sorted({name for name in raw if raw.count(name) > 1})
-        if twice:
-            raise DatasetError(f"two columns have one name: {', '.join(twice)}", place=place)
-        return tuple(raw)
-
-    def require(self, *columns: str | None) -> None:
-        """Check that the header has these columns; None stands for none.
-
-        Raises:
-            DatasetError: it has not.
-        """
-        for column in columns:
-            if column is not None and column not in self.header:
-                there = f"It has the columns {_names(self.header)}"
-                do = did_you_mean(column, self.header)
-                raise DatasetError(f"no column {column!r}", there, do, place=f"{self.path}:1")
-
-    def _raw(self, lines: _Lines) -> Iterator[tuple[Key, Placed]]:
-        rows = self._rows(lines)
-        if lines.key == (0, 1):
-            self.header  # noqa: B018 - what is wrong with it is said before the first row is
-            next(rows)
-        return rows
-
-    def _rows(self, lines: _Lines) -> Iterator[tuple[Key, Placed]]:
-        # A map goes on after an error, as csv.reader does; a generator would not.
-        reader = csv.reader(map(_utf8, lines), strict=True)
-        while True:
-            key = lines.key
-            place = f"{self.path}:{key[1]}"
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except (csv.Error, UnicodeDecodeError) as error:
-                yield key, (place, DatasetError("the row is no CSV", str(error), place=place))
-            else:
-                if cells:
-                    yield key, (place, cells)
-
-    def decode(self, raw: Any, place: str) -> Any:
-        if isinstance(raw, DatasetError):
-            raise raw
-        if len(raw) != len(self.header):
-            there = f"It has {len(raw)} cells, the header has {len(self.header)}"
-            raise DatasetError("the row does not fit its header", there, place=place)
-        return dict(zip(self.header, raw, strict=True))
-
-
-def text_lines(path: str | Path) -> TextLines:
-    """(place, line without its end) for every line of a text file that is not blank.
-
-    Raises:
-        DatasetError: the file cannot be read, or a line is no UTF-8 text.
-    """
-    return TextLines(path, _as_it_is)
-
-
-def json_lines(path: str | Path) -> TextLines:
-    """(place, value) for every line of a JSONL file that is not blank.
-
-    Raises:
-        DatasetError: the file cannot be read, or a line is no JSON.
-    """
-    return TextLines(path, _json_line)
-
-
-def csv_rows(path: str | Path) -> CsvRows:
-    """(place, column -> text) for every row of a CSV file with a header.
-
-    Raises:
-        DatasetError: the file cannot be read or has no header, or a row does not fit it.
-    """
-    return CsvRows(path)
 
 
 def json_document(path: str | Path) -> Any:
@@ -211,7 +55,7 @@ def field(record: Any, name: str, kind: type | tuple[type, ...], place: str) -> 
     if not isinstance(record, dict):
         raise DatasetError(f"an object is expected, not {type(record).__name__}", place=place)
     if name not in record:
-        there = f"It has {_names(record)}"
+        there = f"It has {names_of(record)}"
         do = did_you_mean(name, list(record)[:_SOME]) if record else ""
         raise DatasetError(f"field {name!r} is missing", there, do, place=place)
     value = record[name]
@@ -247,6 +91,41 @@ def texts(value: Any, name: str, place: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in value if each.strip()))
 
 
+def spelling(names: Iterable[str], name: str) -> str:
+    """The one of `names` that stands for `name`: itself, else the only one that differs from it in
+    case and white space around it alone; `name` where there is none."""
+    names = tuple(names)
+    if name in names:
+        return name
+    alike = [each for each in names if each.strip().casefold() == name.strip().casefold()]
+    return alike[0] if len(alike) == 1 else name
+
+
+def written(value: Any, name: str, place: str) -> tuple[str, ...]:
+    """The different texts that a field holds: a text, a number written as text, a list of them, or
+    none for null. Blank ones are left out.
+
+    Raises:
+        DatasetError: it holds something else.
+    """
+    found: dict[str, None] = {}
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, bool) or not isinstance(each, str | int | float | NoneType):
+            asked = f"field {name!r} must be text, a number or a list of them"
+            raise DatasetError(asked, f"It holds {each!r:.60}", place=place)
+        found[_as_text(each)] = None
+    return tuple(each for each in found if each.strip())
+
+
+def _as_text(value: str | float | None) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""  # how tables of numbers write "none"
+        # Columns of whole numbers become such numbers where one is missing.
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return "" if value is None else str(value)
+
+
 def question_text(record: Any, name: str, place: str) -> str:
     """`record[name]` as a question.
 
@@ -280,30 +159,7 @@ def head(path: str | Path) -> bytes:
         return file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
 
 
-def _names(names: Collection[str]) -> str:
+def names_of(names: Collection[str]) -> str:
+    """Names for a message, the first of many."""
     some = ", ".join(map(repr, list(names)[:_SOME]))
     return f"{some or 'none'}{' and more' if len(names) > _SOME else ''}"
-
-
-def _json_line(line: str, place: str) -> Any:
-    try:
-        return parse_json(line, place)
-    except DatasetError as error:
-        do = "A line must be a JSON value by itself"
-        raise DatasetError("the line is no JSON", error.there, do, place=place) from error
-
-
-def _as_it_is(line: str, place: str) -> str:
-    return line
-
-
-def _utf8(line: bytes) -> str:
-    return line.decode("utf-8-sig")
-
-
-def _text(line: bytes, place: str) -> str:
-    try:
-        return _utf8(line)
-    except UnicodeDecodeError as error:
-        there = f"Byte {error.object[error.start]:#04x} cannot be decoded"
-        raise DatasetError("the line is no UTF-8 text", there, place=place) from error

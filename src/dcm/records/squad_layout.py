@@ -67,11 +67,11 @@ def squad_example(record: SquadRecord, place: str) -> Example:
     place = f"{place} (id {id!r})"
     question = question_text(qa, "question", place)
     impossible = "is_impossible" in qa and field(qa, "is_impossible", bool, place)
-    found = []
-    for number, answer in enumerate(field(qa, "answers", list, place)):
-        at = f"{place}.answers[{number}]"
-        field(answer, "answer_start", int, at)
-        found.append(field(answer, "text", str, at))
+    listed = field(qa, "answers", (list, type(None)), place) if "answers" in qa else None
+    found = [
+        field(answer, "text", str, f"{place}.answers[{number}]")
+        for number, answer in enumerate(listed or ())
+    ]
     answers = texts(found, "text", place)
     if impossible or not answers:
         raise Unusable("unanswerable")

@@ -12,6 +12,7 @@ import attrs
 from dcm.dataset import TaskDataset
 from dcm.errors import DatasetError
 from dcm.example import Example
+from dcm.fields import one_of, whole
 from dcm.records.choosing import Collected, OnError, Parse, Placed, collect
 from dcm.records.files import path_text
 
@@ -26,27 +27,9 @@ class StoredDataset(TaskDataset):
         seed: None for the source's order, else the seed of a shuffle made before offset and limit.
     """
 
-    limit: int | None = attrs.field(
-        default=None,
-        validator=attrs.validators.optional(
-            [
-                attrs.validators.instance_of(int),
-                attrs.validators.ge(1),
-                attrs.validators.le(sys.maxsize),
-            ]
-        ),
-    )
-    offset: int = attrs.field(
-        default=0,
-        validator=[
-            attrs.validators.instance_of(int),
-            attrs.validators.ge(0),
-            attrs.validators.le(sys.maxsize),
-        ],
-    )
-    seed: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
-    )
+    limit: int | None = attrs.field(default=None, validator=whole(1, sys.maxsize, optional=True))
+    offset: int = attrs.field(default=0, validator=whole(0, sys.maxsize))
+    seed: int | None = attrs.field(default=None, validator=whole(optional=True))
 
     @abstractmethod
     def read(self) -> Collected:
@@ -73,6 +56,10 @@ class StoredDataset(TaskDataset):
     def skipped(self) -> Mapping[str, int]:
         return self.collected.skipped
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return self.collected.remarks
+
 
 @attrs.frozen
 class HubDataset(StoredDataset):
@@ -93,9 +80,7 @@ class HubDataset(StoredDataset):
     hub: str | None = None
     config: str | None = None
     split: str = "validation"
-    on_error: OnError = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "skip"))
-    )
+    on_error: OnError = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def __attrs_post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
@@ -103,7 +88,12 @@ class HubDataset(StoredDataset):
             raise ValueError(f"give path (a file) or hub (a name on the hub); {given} is given")
 
     def choose(
-        self, open: Callable[[str], Iterable[Placed]], parse: Parse, parse_hub: Parse
+        self,
+        open: Callable[[str], Iterable[Placed]],
+        parse: Parse,
+        parse_hub: Parse,
+        *,
+        repeats: bool = False,
     ) -> Collected:
         """Collect examples.
 
@@ -111,6 +101,7 @@ class HubDataset(StoredDataset):
             open: gives the records of a file.
             parse: makes an example of a file's record.
             parse_hub: makes an example of a hub record.
+            repeats: the source has some pairs more than once, as `collect` says.
 
         Raises:
             DatasetError: as `collect`.
@@ -130,6 +121,7 @@ class HubDataset(StoredDataset):
             limit=self.limit,
             seed=self.seed,
             on_error=self.on_error,
+            repeats=repeats,
         )
 
 

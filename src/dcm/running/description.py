@@ -11,8 +11,8 @@ from dcm.errors import RunDirectoryError
 from dcm.running.disk import on_disk, open_file
 from dcm.running.fingerprints import of_value
 
-FINGERPRINTS = "fingerprints"
-ORIGIN = ("versions", "git_commit", FINGERPRINTS)
+CHOSEN, FINGERPRINTS = "chosen", "fingerprints"
+ORIGIN = ("versions", "git_commit", CHOSEN, FINGERPRINTS)
 """What of a description says where a run comes from rather than what it does."""
 
 _MISSING = object()

@@ -8,10 +8,12 @@ from typing import Any
 
 import attrs
 
+from dcm import fields
 from dcm.criterion import ConvergenceCriterion
 from dcm.dataset import TaskDataset
 from dcm.errors import UsageError
 from dcm.evaluator import Evaluator
+from dcm.fields import one_of, whole
 from dcm.generator import Generator
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer
@@ -22,11 +24,11 @@ from dcm.serial import build, describe, is_description, refuse_remote_code
 from dcm.tracking import Tracker
 
 
-def _default(kind: str, name: str) -> Any:
+def _default(kind: str, name: str) -> Callable[[], Any]:
     def make() -> Any:
         return find(kind, name)()
 
-    return attrs.Factory(make)
+    return make
 
 
 _MOST = 10_000_000
@@ -42,6 +44,8 @@ def _positive(instance: object, attribute: attrs.Attribute[int], value: int | No
 @attrs.frozen
 class Experiment:
     """Which examples, which model, how they are optimised and judged.
+
+    A component may be given by its name alone: it then has its defaults.
 
     Attributes:
         generator: the frozen model.
@@ -63,24 +67,32 @@ class Experiment:
             is computed, or "skip" it and count it as FAILED.
     """
 
-    generator: Generator = _default("generator", "nano")
-    dataset: TaskDataset = _default("dataset", "samples")
-    objective: Objective = _default("objective", "joint")
-    optimizer: Optimizer = _default("optimizer", "restarts")
-    criterion: ConvergenceCriterion = _default("criterion", "exact")
+    generator: Generator = attrs.field(
+        factory=_default("generator", "nano"), converter=fields.generator
+    )
+    dataset: TaskDataset = attrs.field(
+        factory=_default("dataset", "samples"), converter=fields.dataset
+    )
+    objective: Objective = attrs.field(
+        factory=_default("objective", "joint"), converter=fields.objective
+    )
+    optimizer: Optimizer = attrs.field(
+        factory=_default("optimizer", "restarts"), converter=fields.optimizer
+    )
+    criterion: ConvergenceCriterion = attrs.field(
+        factory=_default("criterion", "exact"), converter=fields.criterion
+    )
     evaluators: tuple[Evaluator, ...] = attrs.field(
-        factory=lambda: (find("evaluator", "greedy-decode")(),), converter=tuple
+        factory=lambda: (find("evaluator", "greedy-decode")(),), converter=fields.evaluators
     )
     slots: int = attrs.field(default=32, validator=_positive)
     max_steps: int = attrs.field(default=500, validator=_positive)
-    seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    seed: int = attrs.field(default=0, validator=whole())
     lanes: int | None = attrs.field(default=None, validator=_positive)
-    layout: str = attrs.field(
-        default="prefix", validator=attrs.validators.in_(("prefix", "suffix"))
-    )
-    baseline_draws: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    layout: str = attrs.field(default="prefix", validator=one_of("prefix", "suffix"))
+    baseline_draws: int = attrs.field(default=3, validator=whole(0))
     interference: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    on_error: str = attrs.field(default="stop", validator=attrs.validators.in_(("stop", "skip")))
+    on_error: str = attrs.field(default="stop", validator=one_of("stop", "skip"))
 
     def describe(self) -> dict[str, Any]:
         """The serial form of the experiment: its components' and its own fields."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 
@@ -17,10 +19,14 @@ class Progress:
         row_steps: measurements computed in this part of the run.
         seconds: since the solver began.
         lanes: most rows at once.
-        seconds_left: an estimate; None before anything is finished.
+        seconds_left: an estimate; None while it would be a guess.
         looked_at: how many examples were looked at so far, before anything is computed; None
             once all were.
         waiting: what the run waits for at its end, in words; empty where it does not.
+        phase: what is being done: measuring "baselines", "optimising" or "certifying".
+        step: how many steps the rows that run have made, their median.
+        loss: their median loss in nats.
+        exact_share: which share of them is exact.
     """
 
     examples: int
@@ -33,3 +39,7 @@ class Progress:
     seconds_left: float | None
     looked_at: int | None = None
     waiting: str = ""
+    phase: str = "optimising"
+    step: int = 0
+    loss: float = math.nan
+    exact_share: float = 0.0

@@ -16,12 +16,14 @@ from dcm.modes import Modes
 from dcm.outcome import FAILING, Outcome, Status
 from dcm.running.baselines import Baselines
 from dcm.running.certify import Certifier, unwritable
+from dcm.running.chosen import chosen_values
 from dcm.running.curve_parts import CURVES
 from dcm.running.curves import curve_rows, quartiles
-from dcm.running.description import FINGERPRINTS, read_description
+from dcm.running.description import CHOSEN, FINGERPRINTS, read_description
 from dcm.running.disk import on_disk
 from dcm.running.evaluations import flat, means, name_of
 from dcm.running.fingerprints import of_example, of_examples
+from dcm.running.forecast import seconds_left
 from dcm.running.progress import Progress
 from dcm.running.provenance import device_name, peak_memory, provenance
 from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY, RunDirectory
@@ -69,7 +71,8 @@ class Session:
 
     def run(self) -> dict[str, Any]:
         _check_share(self.max_failures)
-        description = mask_secrets({**self.experiment.describe(), **provenance()})
+        chosen = {CHOSEN: chosen_values(self.experiment)}
+        description = mask_secrets({**self.experiment.describe(), **chosen, **provenance()})
         # Before anything slow is done: is it there, is it ours, can it be written to?
         with RunDirectory.claim(self.path, resume=self.resume) as run:
             for line in run.warnings:
@@ -237,6 +240,7 @@ class Session:
             verify=verify,
             stats=self.stats,
             on_step=on_step,
+            on_phase=on_step,
             interference=experiment.interference,
         )
         for outcome in self.unreadable:
@@ -308,7 +312,7 @@ class Session:
             return
         count = len(self.examples)
         stats, seconds = self.stats, time.perf_counter() - self.began
-        left = count - self.before["finished"] - stats.finished
+        left = count - self.before["finished"]
         self.on_progress(
             Progress(
                 examples=count,
@@ -318,8 +322,12 @@ class Session:
                 row_steps=stats.row_steps,
                 seconds=seconds,
                 lanes=stats.lanes,
-                seconds_left=seconds * left / stats.finished if stats.finished else None,
+                seconds_left=seconds_left(stats, left, seconds),
                 waiting=waiting,
+                phase=stats.phase,
+                step=stats.step,
+                loss=stats.loss,
+                exact_share=stats.exact_share,
             )
         )
 
@@ -333,6 +341,7 @@ class Session:
         return {
             **summary,
             "skipped": {**experiment.dataset.skipped, **self.skipped},
+            "remarks": list(experiment.dataset.remarks),
             "row_steps": useful + wasted,
             "useful_row_steps": useful,
             "wall_seconds": round(run.seconds, 3),
@@ -340,7 +349,7 @@ class Session:
             "peak_memory_bytes": peak_memory(str(experiment.generator.device)),
             "device": device_name(str(experiment.generator.device)),
             "dtype": str(experiment.generator.dtype).removeprefix("torch."),
-            "lanes": stats.lanes,
+            "lanes": min(stats.lanes, count),
             "trials": dict(experiment.generator.trials),
             "evaluations": self._evaluation_summary(run),
         }

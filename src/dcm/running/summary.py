@@ -32,6 +32,7 @@ def result_line(outcome: Outcome, evaluations: Mapping[str, Evaluation]) -> dict
         },
         "exact": outcome.exact,
         "margin": finite(outcome.margin),
+        "penalty": None if outcome.penalty is None else finite(outcome.penalty),
         "certified": outcome.certified,
         "decoded": dict(outcome.decoded),
         "evaluations": {

@@ -50,6 +50,7 @@ class Batch:
     best_step: Tensor
     best_nll: Tensor  # [J]
     best_margin: Tensor
+    best_penalty: Tensor
     step: Tensor
     demand: Tensor
 

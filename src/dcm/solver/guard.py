@@ -105,8 +105,11 @@ def criterion_state(criterion: ConvergenceCriterion, rows: int, device: torch.de
         return state
 
 
-def row_losses(objective: Objective, nll: Tensor, strands: Strands, content: Tensor) -> Tensor:
-    """Each row's loss [R], its penalty included; differentiable in `content`."""
+def row_losses(
+    objective: Objective, nll: Tensor, strands: Strands, content: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Each row's loss [R], its penalty included, differentiable in `content`; and the penalty by
+    itself, without a gradient, if there is one."""
     with blame(objective, "loss"):
         loss = objective.loss(nll, strands)
         _check(loss, (strands.rows,), None)
@@ -116,8 +119,8 @@ def row_losses(objective: Objective, nll: Tensor, strands: Strands, content: Ten
         penalty = objective.penalty(content)
         if penalty is not None:
             _check(penalty, (strands.rows,), None)
-            loss = loss + penalty
-    return loss
+            loss, penalty = loss + penalty, penalty.detach()
+    return loss, penalty
 
 
 def update(

@@ -93,7 +93,7 @@ class Row:
     demand: float = float("-inf")
     start: Tensor | None = None
     parked: Parked | None = None
-    curve: list[tuple[int, tuple[float, ...]]] = attrs.field(factory=list)
+    curve: list[tuple[int, tuple[float, ...], float]] = attrs.field(factory=list)
     cosines: list[float] = attrs.field(factory=list)
 
 
@@ -117,6 +117,7 @@ class Best:
         step: when it was measured.
         losses: nats, a number a target.
         margin: smallest margin over the targets, in logits; positive where all are exact.
+        penalty: the objective's penalty; NaN where it has none.
     """
 
     content: Tensor
@@ -124,6 +125,7 @@ class Best:
     step: int
     losses: tuple[float, ...]
     margin: float
+    penalty: float
 
     @property
     def exact(self) -> bool:

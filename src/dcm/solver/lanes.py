@@ -24,11 +24,19 @@ _EXACT = 1000.0
 
 
 class Lanes:
-    """A batch of rows that steps as one and whose rows come and go one by one."""
+    """A batch of rows that steps as one and whose rows come and go one by one.
+
+    Attributes:
+        rows: the rows.
+        losses: the objective's loss of each row that the last step measured, nats.
+        exact: for each of them 1.0 if it was exact, else 0.0.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.rows: list[Row] = []
+        self.losses: list[float] = []
+        self.exact: list[float] = []
         self._batch: Batch | None = None
         self._strands: Strands | None = None
         self._apart: ModesApart | None = None
@@ -100,7 +108,7 @@ class Lanes:
         drawn = strands
         if setup.objective.draws:
             drawn = attrs.evolve(strands, draw=mixed(self._numbers, batch.step))
-        loss = guard.row_losses(setup.objective, scores.nll, drawn, content)
+        loss, penalty = guard.row_losses(setup.objective, scores.nll, drawn, content)
         # The sum, not the mean: a row's gradient must not depend on how many there are.
         wanted = [leaf] if leaf is content else [leaf, content]
         gradient, *of_penalty = torch.autograd.grad(
@@ -116,7 +124,7 @@ class Lanes:
                 gradient = setup.objective.combine(gradients)
                 for each in of_penalty:
                     gradient = gradient if each is None else gradient + each
-            return self._advance(batch, strands, gradient, loss.detach(), scores, cosine)
+            return self._advance(batch, strands, gradient, loss.detach(), penalty, scores, cosine)
 
     def _advance(
         self,
@@ -124,6 +132,7 @@ class Lanes:
         strands: Strands,
         gradient: Tensor,
         loss: Tensor,
+        penalty: Tensor | None,
         scores: StrandScores,
         cosine: Tensor | None,
     ) -> list[Ended]:
@@ -139,6 +148,7 @@ class Lanes:
             random=self._random,
             full_context=self._full_context,
             logit_noise=setup.generator.logit_noise,
+            penalty=penalty,
             checked=strands.checked,
         )
         criterion, done = guard.update(setup.criterion, batch.criterion, seen)
@@ -147,6 +157,12 @@ class Lanes:
         met = batch.demand.isneginf() | (seen.exact & (seen.margin >= batch.demand))
         done = done & met & loss.isfinite()
         rank = torch.where(seen.exact, _EXACT + seen.margin, -loss)
+        if penalty is None:
+            penalty = torch.full_like(loss, math.nan)
+        else:
+            # Among contents that are safe to decode the smallest penalty is the best.
+            safe = seen.exact & (seen.margin >= batch.demand.clamp(min=seen.logit_noise))
+            rank = torch.where(safe, 2 * _EXACT - penalty, rank)
         better = (rank > batch.best_rank) | done
         batch = attrs.evolve(
             batch,
@@ -157,13 +173,16 @@ class Lanes:
             best_step=torch.where(better, step, batch.best_step),
             best_nll=torch.where(better[strands.row], nll, batch.best_nll),
             best_margin=torch.where(better, seen.margin, batch.best_margin),
+            best_penalty=torch.where(better, penalty, batch.best_penalty),
         )
         # The one transfer of the step.
-        told = [done.float(), finite.float(), nll, *([] if cosine is None else [cosine])]
+        of_rows = [done.float(), finite.float(), seen.exact.float(), loss, penalty]
+        told = [*of_rows, nll, *([] if cosine is None else [cosine])]
         read = torch.cat(told).tolist()
-        ends = [0, *accumulate(map(len, told))]
-        parts = [read[first:stop] for first, stop in pairwise(ends)]
-        return self._end_and_move(batch, gradient, *parts)
+        bounds = [0, *accumulate(map(len, told))]
+        parts = [read[first:stop] for first, stop in pairwise(bounds)]
+        ends, fine, self.exact, self.losses, *rest = parts
+        return self._end_and_move(batch, gradient, ends, fine, *rest)
 
     def _end_and_move(
         self,
@@ -171,6 +190,7 @@ class Lanes:
         gradient: Tensor,
         done: list[float],
         finite: list[float],
+        penalties: list[float],
         nll: list[float],
         cosine: Sequence[float] = (),
     ) -> list[Ended]:
@@ -190,7 +210,7 @@ class Lanes:
             row.cosines.extend(cosine[place : place + 1])
             if over[place] or self._marks[row.step]:
                 first, stop = self._first[place], self._first[place + 1]
-                row.curve.append((row.step, tuple(nll[first:stop])))
+                row.curve.append((row.step, tuple(nll[first:stop]), penalties[place]))
         ended = []
         for place, row_parked in zip(leaving, parked, strict=True):
             row = self.rows[place]
@@ -246,15 +266,15 @@ class Lanes:
             return []
         # Copied together: a copy for each row and tensor would keep a GPU waiting.
         part = self._part(batch, places)
-        ranks = torch.stack([part.best_rank, part.best_margin, part.best_step.float()], 1)
-        read = torch.cat([ranks.flatten(), part.best_nll]).tolist()
-        losses = iter(read[3 * len(places) :])
+        of_rows = [part.best_rank, part.best_margin, part.best_step.float(), part.best_penalty]
+        read = torch.cat([torch.stack(of_rows, 1).flatten(), part.best_nll]).tolist()
+        losses = iter(read[4 * len(places) :])
         parked = []
         for number, place in enumerate(places):
-            rank, margin, step = read[3 * number : 3 * number + 3]
+            rank, margin, step, penalty = read[4 * number : 4 * number + 4]
             count = self._first[place + 1] - self._first[place]
             own = tuple(next(losses) for _ in range(count))
-            best = Best(part.best_content[number], rank, int(step), own, margin)
+            best = Best(part.best_content[number], rank, int(step), own, margin, penalty)
             optimizer, criterion = one(part.optimizer, number), one(part.criterion, number)
             parked.append(Parked(part.content[number], optimizer, criterion, best))
         return parked
@@ -263,7 +283,7 @@ class Lanes:
         self.prepare(rows)
         content = torch.stack([row.start for row in rows if row.start is not None])
         nothing = [
-            Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf)
+            Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf, math.nan)
             for row, each in zip(rows, content, strict=True)
         ]
         optimizer = guard.optimizer_state(self.setup.optimizer, content)
@@ -300,6 +320,7 @@ class Lanes:
             best_step=torch.tensor([each.step for each in best], device=device),
             best_nll=torch.tensor([loss for each in best for loss in each.losses], device=device),
             best_margin=torch.tensor([each.margin for each in best], device=device),
+            best_penalty=torch.tensor([each.penalty for each in best], device=device),
             step=torch.tensor([row.step for row in rows], device=device),
             demand=torch.tensor([row.demand for row in rows], device=device),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from dcm.outcome import Outcome, Status
 from dcm.solver.batch import Setup
 from dcm.solver.guard import reason_not_finite
-from dcm.solver.item import Ended, losses_by_mode
+from dcm.solver.item import Ended, Item, losses_by_mode
 from dcm.solver.measured import by_mode
 
 
@@ -45,6 +46,15 @@ def _outcome(ended: Ended, content: Tensor, setup: Setup) -> Outcome:
         exact=best.exact,
         margin=best.margin,
         baselines=by_mode(item, item.baselines) if item.baselines else {},
-        curve=tuple((step, losses_by_mode(item, nll)) for step, nll in ended.row.curve),
+        penalty=None if math.isnan(best.penalty) else best.penalty,
+        curve=tuple(_point(item, *each) for each in ended.row.curve),
         cosines=tuple(ended.row.cosines),
     )
+
+
+def _point(
+    item: Item, step: int, nll: tuple[float, ...], penalty: float
+) -> tuple[int, Mapping[str, float]]:
+    """A point of a curve: the losses by mode and, where there is one, the penalty."""
+    losses = losses_by_mode(item, nll)
+    return step, losses if math.isnan(penalty) else {**losses, "penalty": penalty}

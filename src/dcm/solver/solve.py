@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-
-import attrs
+from statistics import fmean, median
 
 from dcm.criterion import ConvergenceCriterion
 from dcm.errors import UsageError
 from dcm.example import Example
+from dcm.fields import named
 from dcm.generator import Generator
 from dcm.memory_limit import free_cached_memory, is_out_of_memory, too_large
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
 from dcm.outcome import Outcome, Status
-from dcm.plugins import find
 from dcm.solver.batch import Setup
 from dcm.solver.guard import ComponentError, item_of
 from dcm.solver.item import Ended, Item, Row
@@ -25,6 +24,7 @@ from dcm.solver.lanes import Lanes
 from dcm.solver.measured import MeasuresBaselines
 from dcm.solver.outcomes import outcomes_of
 from dcm.solver.room import Room
+from dcm.solver.stats import Stats
 
 Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
 """Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
@@ -37,38 +37,13 @@ _CPU_WAIT, _GPU_WAIT = 16, 64
 _SPARE = 8
 
 
-@attrs.define
-class Stats:
-    """What a solve has done so far.
-
-    Attributes:
-        lanes: how many rows may be optimised at once.
-        active: how many are.
-        examples: examples taken from the source.
-        finished: outcomes given out.
-        exact: how many of them are exact.
-        certified: how many of them are certified.
-        row_steps: measurements computed.
-        useful_row_steps: those of rows that had not ended.
-    """
-
-    lanes: int = 0
-    active: int = 0
-    examples: int = 0
-    finished: int = 0
-    exact: int = 0
-    certified: int = 0
-    row_steps: int = 0
-    useful_row_steps: int = 0
-
-
 def solve(
-    generator: Generator,
-    examples: Iterable[Example],
+    generator: Generator | str,
+    examples: Iterable[Example] | str,
     *,
-    objective: Objective | None = None,
-    optimizer: Optimizer | None = None,
-    criterion: ConvergenceCriterion | None = None,
+    objective: Objective | str | None = None,
+    optimizer: Optimizer | str | None = None,
+    criterion: ConvergenceCriterion | str | None = None,
     slots: int = 32,
     max_steps: int = 500,
     seed: int = 0,
@@ -79,13 +54,15 @@ def solve(
     interference: bool = False,
     stats: Stats | None = None,
     on_step: Callable[[Stats], None] | None = None,
+    on_phase: Callable[[Stats], None] | None = None,
 ) -> Iterator[Outcome]:
     """Optimise one content per example and give the outcomes in the order in which they finish.
 
     Rows, attempts at examples, wait in a queue for one of a fixed number of lanes. All rows in
     lanes are measured and moved as one batch; a row that ends leaves its lane to the next at
     once. A row's result depends on the row alone, whatever runs beside it. Examples are taken
-    from their source as lanes become free, so memory stays flat.
+    from their source as lanes become free, so memory stays flat. A component may be given by its
+    name alone: it then has its defaults.
 
     Args:
         generator: the frozen model.
@@ -106,6 +83,7 @@ def solve(
             `Outcome.cosines`. With the layout `suffix` the content is then computed once a mode.
         stats: updated as the solve goes on.
         on_step: called with the stats after every step.
+        on_phase: called with the stats before baselines are measured and contents certified.
 
     A component that fails on an example, by raising or by a wrong shape, fails that example.
 
@@ -119,22 +97,25 @@ def solve(
     for name, value in (("slots", slots), ("max_steps", max_steps), ("lanes", lanes)):
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value} was asked for", "", f"{name} must be at least 1")
-    criterion = criterion or find("criterion", "exact")()
-    if criterion.needs_baselines and baselines is None:
-        asked = f"the criterion {type(criterion).__name__} compares with baseline losses"
+    model: Generator = named("generator", generator)
+    rule: ConvergenceCriterion = named("criterion", criterion or "exact")
+    source = named("dataset", examples) if isinstance(examples, str) else examples
+    if rule.needs_baselines and baselines is None:
+        asked = f"the criterion {type(rule).__name__} compares with baseline losses"
         raise UsageError(asked, "No baselines are measured", "Pass baselines=Baselines()")
     setup = Setup(
-        generator=generator,
-        objective=objective or find("objective", "joint")(),
-        optimizer=optimizer or find("optimizer", "restarts")(),
-        criterion=criterion,
-        modes=modes or Modes(generator),
+        generator=model,
+        objective=named("objective", objective or "joint"),
+        optimizer=named("optimizer", optimizer or "restarts"),
+        criterion=rule,
+        modes=modes or Modes(model),
         slots=slots,
         max_steps=max_steps,
         interference=interference,
     )
     stats = stats if stats is not None else Stats()
-    return _Run(setup, examples, seed, lanes, baselines, verify, stats, on_step).outcomes()
+    run = _Run(setup, source, seed, lanes, baselines, verify, stats, on_step, on_phase)
+    return run.outcomes()
 
 
 class _Run:
@@ -150,6 +131,7 @@ class _Run:
         verify: Verify | None,
         stats: Stats,
         on_step: Callable[[Stats], None] | None,
+        on_phase: Callable[[Stats], None] | None,
     ) -> None:
         self.setup = setup
         self.source = iter(examples)
@@ -157,7 +139,7 @@ class _Run:
         self.baselines = baselines
         self.verify = verify
         self.stats = stats
-        self.on_step = on_step
+        self.on_step, self.on_phase = on_step, on_phase
         self.lanes = Lanes(setup)
         # A CPU that computes has no time for anything else.
         self.overlaps = setup.generator.device.type == "cuda"
@@ -278,6 +260,7 @@ class _Run:
             else:
                 items.append(item)
         if self.baselines is not None and items:
+            self._enter("baselines")
             measured = self.baselines.measure(
                 setup.generator, items, setup.slots, setup.modes, self.seed
             )
@@ -309,15 +292,32 @@ class _Run:
                 self.stats.lanes = self.room.lanes
                 self.stats.row_steps += count
                 self.stats.useful_row_steps += count
-                self.stats.active = len(self.lanes)
-                if self.on_step:
-                    self.on_step(self.stats)
+                self._tell(ended)
                 return ended
             # Out of the handler, whose traceback would keep the step's tensors alive.
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
             self.room.shrink(len(self.lanes), self.lanes.positions)
             self.stats.lanes = self.room.lanes
             free_cached_memory()
+
+    def _tell(self, ended: Sequence[Ended]) -> None:
+        """Note how far the rows are."""
+        stats, steps = self.stats, [row.step for row in self.lanes.rows]
+        stats.active = len(steps)
+        stats.step = round(median(steps)) if steps else stats.step
+        stats.loss = median(self.lanes.losses)
+        stats.exact_share = fmean(self.lanes.exact)
+        stats.ended += len(ended)
+        stats.ended_cubes += sum(each.row.step**3 for each in ended)
+        stats.running_cubes = sum(step**3 for step in steps)
+        stats.phase = "optimising"
+        if self.on_step:
+            self.on_step(stats)
+
+    def _enter(self, phase: str) -> None:
+        self.stats.phase = phase
+        if self.on_phase:
+            self.on_phase(self.stats)
 
     def _one_by_one(self) -> list[Ended]:
         """One step of each lane by itself: a row that makes a component fail ends alone."""
@@ -356,6 +356,7 @@ class _Run:
         verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         if self.verify and checked:
+            self._enter("certifying")
             verified = {each.example.id: each for each in self.verify(checked)}
         final = []
         for ended, unverified in zip(batch, outcomes, strict=True):

@@ -1,0 +1,6 @@
+"""`python -m dcm` is `dcm`."""
+
+from dcm.cli import main
+
+if __name__ == "__main__":
+    main()
