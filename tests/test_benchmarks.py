@@ -144,3 +144,29 @@ def test_scaling() -> None:
     )
     costs = [each["seconds_per_pair"] for each in result["counts"]]
     assert result["cost_spread"] == pytest.approx(max(costs) / min(costs) - 1)
+
+
+def test_real_texts_counts_what_rows_need() -> None:
+    command = [sys.executable, "experiments/benchmarks/real_texts.py", "--json", "--device=cpu"]
+    options = ["--pairs=4", "--batch=2", "--batch-pairs=4", "--loop-pairs=1", "--slots=8"]
+    done = subprocess.run(
+        [*command, *options, "--warm-up=0.1", "--seconds=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    for contestant, pairs in ((result["whole"][0], 4), (result["batch"], 4), (result["loop"], 1)):
+        check_counts(contestant, pairs)
+        assert contestant["certified"] == pairs
+    # A batch that waits computes all its rows until its slowest is done.
+    assert result["batch"]["row_steps"] >= result["batch"]["median_steps"] * 4
+    sustained = result["sustained"]
+    assert sustained["row_steps_per_second"] > 0
+    # Two texts, each behind eight slots.
+    assert sustained["positions_per_row"] == pytest.approx(
+        2 * 8 + sustained["target_tokens_per_row"]
+    )

@@ -83,6 +83,8 @@ class StaticDecoding:
 
     def _keep(self, key: tuple[int, int], steps: _Steps) -> None:
         """Keep the latest steps for the next batch, as many as may be."""
+        if self._model.device.type != "cuda":
+            return  # there is nothing to record
         self._steps[key] = steps
         total = torch.cuda.get_device_properties(self._model.device).total_memory
         while self._steps and sum(each.bytes for each in self._steps.values()) > _SHARE * total:

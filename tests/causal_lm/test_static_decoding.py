@@ -1,0 +1,35 @@
+"""A cache of a fixed size gives the texts that a growing one gives, or is not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dcm.causal_lm.decoding import Way, decode_greedily
+from dcm.causal_lm.static_decoding import StaticDecoding
+
+# Some end at once, some are longer than the windows, some have the same limit.
+LIMITS = [3, 40, 1, 12, 20, 7, 33, 40]
+
+
+@pytest.mark.parametrize("layout", ["prefix", "suffix"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "mistral", "gemma3_text", "bloom"])
+def test_texts_are_those_of_a_growing_cache(build, name, layout) -> None:
+    lm = build(name)
+    embedding = lm.model.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(1)
+    content = embedding[torch.randint(256, (len(LIMITS), 5), generator=generator)].float()
+    lead = embedding[torch.randint(256, (len(LIMITS),), generator=generator)].float()
+    with torch.no_grad():
+        grown = decode_greedily(lm.model, lm.end, content, lead, LIMITS, layout, Way())
+        static = StaticDecoding(lm.model, lm.end)
+        assert static.decode(content, lead, LIMITS, layout) == grown
+        # Again, in what the first batch has left behind, and in other company.
+        assert static.decode(content[:3], lead[:3], LIMITS[:3], layout) == grown[:3]
+    assert all(len(text) <= limit for text, limit in zip(grown, LIMITS, strict=True))
+
+
+def test_a_model_without_such_a_cache_is_decoded_as_before(build) -> None:
+    lm = build("mamba")
+    content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
+    assert StaticDecoding(lm.model, lm.end).decode(content, lead, [4, 4], "prefix") is None
