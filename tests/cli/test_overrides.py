@@ -67,7 +67,7 @@ def test_a_field_is_set(setting: str, path: str, value: object) -> None:
 def test_a_path_needs_no_quotes(text: str) -> None:
     found: Any = experiment(f"dataset.path={text}", dataset=chosen("dataset", "squad"))
     # Absolute, so that the experiment means the same from any folder.
-    assert found.dataset.path == str(Path(text).absolute())
+    assert found.dataset.path == str(Path(text).expanduser().absolute())
 
 
 @given(

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcm import Baselines, Example, GeneratorError, Optimizer, Status, find
+from dcm import Baselines, Example, GeneratorError, Optimizer, Status, find, solve
 from dcm.solver import Stats
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
 
@@ -148,10 +148,10 @@ def test_memory_that_ends_between_measuring_and_moving_loses_nothing(results):
     assert short == plenty
 
 
-def test_other_errors_are_not_taken_for_short_memory(results):
-    class Broken(QuadraticObjective):
-        def loss(self, nll, strands):
+def test_other_errors_are_not_taken_for_short_memory():
+    class Broken(QuadraticGenerator):
+        def score(self, content, strands):
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        results(QuadraticGenerator(), numbers(2), **options(objective=Broken()))
+        list(solve(Broken(), numbers(2), **options()))

@@ -91,10 +91,12 @@ def test_a_criterion_without_its_baselines_is_refused_at_once():
         )
 
 
-def test_an_objective_without_a_target_is_refused_with_the_example(tiny):
+def test_an_objective_without_a_target_fails_the_example(tiny):
     class Nothing(QuadraticObjective):
         def targets(self, example):
             return ()
 
-    with pytest.raises(UsageError, match=r"example 'short' has no target.*Nothing"):
-        list(solve(tiny, [SHORT], objective=Nothing()))
+    (outcome,) = solve(tiny, [SHORT], objective=Nothing())
+    assert outcome.status is Status.FAILED
+    assert "'short' has no target" in outcome.reason
+    assert "Nothing" in outcome.reason
