@@ -22,6 +22,8 @@ class Transformers(CausalLMGenerator):
             that exists is never looked up on the hub.
         dtype: what the model computes in: float32, bfloat16, float16 or float64.
         device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
+        gguf_file: a GGUF file in `model`, from which weights, config and tokenizer are read; the
+            weights are dequantised. Needs the package gguf.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
             seconds once; None does so on a GPU, for models of 50 million parameters and more.
@@ -34,6 +36,7 @@ class Transformers(CausalLMGenerator):
         default="float32", alias="dtype", validator=attrs.validators.in_(_DTYPES)
     )
     device_name: str = attrs.field(default="auto", alias="device")
+    gguf_file: str | None = None
     trust_remote_code: bool = False
     compiled: bool | None = None
     compute: Compute | None = attrs.field(
@@ -47,6 +50,7 @@ class Transformers(CausalLMGenerator):
             device=self.device_name,
             local=_is_path(self.model),
             trust_remote_code=self.trust_remote_code,
+            gguf_file=self.gguf_file,
         )
         return attrs.evolve(loaded, compiled=self.compiled, compute=self.compute)
 

@@ -16,6 +16,7 @@ from dcm.causal_lm.decoding import decode_greedily
 from dcm.causal_lm.head import Head, linear_head
 from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
+from dcm.causal_lm.gguf import gguf_options
 from dcm.causal_lm.products import Compute, Products
 from dcm.causal_lm.regions import Regions
 from dcm.causal_lm.static_decoding import StaticDecoding
@@ -65,7 +66,14 @@ class CausalLM:
 
     @classmethod
     def load(
-        cls, name: str, *, dtype: str, device: str, local: bool, trust_remote_code: bool = False
+        cls,
+        name: str,
+        *,
+        dtype: str,
+        device: str,
+        local: bool,
+        trust_remote_code: bool = False,
+        gguf_file: str | None = None,
     ) -> CausalLM:
         """Load a model from a folder or, where `local` is false, from the Hugging Face hub.
 
@@ -75,6 +83,7 @@ class CausalLM:
             device: a torch device, or "auto" for a GPU if there is one.
             local: never use a network.
             trust_remote_code: run code that comes with the model.
+            gguf_file: a GGUF file in it that holds weights, config and tokenizer.
 
         Raises:
             GeneratorError: there is no complete model at `name`.
@@ -89,6 +98,8 @@ class CausalLM:
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+        if gguf_file is not None:
+            options |= gguf_options(name, gguf_file, local=local)
         try:
             model, report = AutoModelForCausalLM.from_pretrained(
                 name, dtype=getattr(torch, dtype), output_loading_info=True, **options
