@@ -101,9 +101,11 @@ class CausalLM:
         if gguf_file is not None:
             options |= gguf_options(name, gguf_file, local=local)
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
-                name, dtype=getattr(torch, dtype), output_loading_info=True, **options
-            )
+            with redirect_stderr(io.StringIO()):  # a bar that no option hides
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    name, dtype=getattr(torch, dtype), output_loading_info=True, **options
+                )
+            options.pop("quantization_config", None)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
         except Exception as error:  # the library raises many kinds
             there = " ".join(str(error).split()) or type(error).__name__
