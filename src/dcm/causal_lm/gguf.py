@@ -10,7 +10,7 @@ from dcm.errors import GeneratorError, did_you_mean
 
 
 def gguf_options(name: str, file: str, *, local: bool) -> dict[str, Any]:
-    """What Hugging Face's `from_pretrained` is told so that it reads weights and config from `file`.
+    """What `from_pretrained` is told so that it reads weights and config from `file`.
 
     Args:
         name: the folder or hub repository in which the file is.
