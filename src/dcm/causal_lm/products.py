@@ -119,6 +119,9 @@ def _fits(module: torch.nn.Module, compute: Compute | None) -> TypeGuard[torch.n
     """Whether it is a plain linear layer of a size that can be multiplied so."""
     if not isinstance(module, torch.nn.Linear) or type(module) not in (torch.nn.Linear, _Linear):
         return False
+    # Quantised weights are tensors of other classes, which multiply themselves.
+    if type(module.weight) is not torch.nn.Parameter:
+        return False
     return compute != "fp8" or not (module.in_features % 16 or module.out_features % 16)
 
 
