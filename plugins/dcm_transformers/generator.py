@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
+from dcm.causal_lm import QUANTIZE, CausalLM, CausalLMGenerator, Compute, Quantize
 
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -24,6 +24,11 @@ class Transformers(CausalLMGenerator):
         device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
         gguf_file: a GGUF file in `model`, from which weights, config and tokenizer are read; the
             weights are dequantised. Needs the package gguf.
+        quantize: in what the weights of its layers are kept: "nf4" or "int8" (bitsandbytes),
+            "torchao-int8", "torchao-fp8", "int4" or "mxfp4"; None for `dtype`. Decoding and
+            certification compute with them, too.
+        experts_implementation: how the experts of a mixture multiply, as transformers has it:
+            "grouped_mm", "batched_mm", "eager"; None for what transformers chooses.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
         compiled: whether its layers are compiled for the solver's steps, which takes some 15
             seconds once; None does so on a GPU, for models of 50 million parameters and more.
@@ -37,6 +42,10 @@ class Transformers(CausalLMGenerator):
     )
     device_name: str = attrs.field(default="auto", alias="device")
     gguf_file: str | None = None
+    quantize: Quantize | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, *QUANTIZE))
+    )
+    experts_implementation: str | None = None
     trust_remote_code: bool = False
     compiled: bool | None = None
     compute: Compute | None = attrs.field(
@@ -51,6 +60,8 @@ class Transformers(CausalLMGenerator):
             local=_is_path(self.model),
             trust_remote_code=self.trust_remote_code,
             gguf_file=self.gguf_file,
+            quantize=self.quantize,
+            experts_implementation=self.experts_implementation,
         )
         return attrs.evolve(loaded, compiled=self.compiled, compute=self.compute)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dcm import build, describe, find
 from dcm.causal_lm.four_bits import blocks_of, dense_of, expert_layers
 from dcm.causal_lm.model import CausalLM
-from dcm.causal_lm.quantised import QUANTIZE, quantise
+from dcm.causal_lm.quantised import QUANTIZE, choose_experts, quantise
 from dcm.errors import GeneratorError
 from dcm.strands import Strands
 from dcm.testing.doubles import byte_tokenizer
@@ -185,3 +187,28 @@ def test_experts_are_found():
     assert [names for _, names in expert_layers(model_of("qwen3_moe"))] == [
         ["gate_up_proj", "down_proj"]
     ] * 2
+
+
+def test_the_generator_has_it_as_a_field(tmp_path):
+    model_of("gpt_oss").save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    make = partial(find("generator", "transformers"), model=str(tmp_path), device="cpu")
+    plain, packed = make(), make(quantize="mxfp4", experts_implementation="eager")
+    assert build(describe(packed)) == packed
+    one, other = (each.lm.model for each in (plain, packed))
+    assert other.config._experts_implementation == "eager"
+    assert packed.encode("a") == plain.encode("a")
+    assert sum(p.nbytes for p in other.parameters()) < 0.6 * sum(p.nbytes for p in one.parameters())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "implementation", "words"),
+    [
+        ("qwen2", "grouped_mm", "no experts"),
+        ("gpt_oss", "deepgemm", "no backward"),
+        ("gpt_oss", "nonsense", "nonsense.*not supported"),
+    ],
+)
+def test_experts_that_cannot_multiply_so_are_an_error(architecture, implementation, words):
+    with pytest.raises(GeneratorError, match=words):
+        choose_experts(model_of(architecture), implementation)

@@ -7,3 +7,5 @@ say in `load` where the model comes from.
 from dcm.causal_lm.generator import CausalLMGenerator as CausalLMGenerator
 from dcm.causal_lm.model import CausalLM as CausalLM
 from dcm.causal_lm.products import Compute as Compute
+from dcm.causal_lm.quantised import QUANTIZE as QUANTIZE
+from dcm.causal_lm.quantised import Quantize as Quantize

@@ -65,7 +65,7 @@ def _factors(form: Form, scales: Tensor) -> Tensor:
 
 def blocks_of(form: Form, dense: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest blocks [..., G, 16] and scales [..., G] of numbers [..., 32 G]."""
-    grouped = dense.detach().float().unflatten(-1, (-1, BLOCK))
+    grouped = dense.detach().float().reshape(*dense.shape[:-1], -1, BLOCK)
     most = grouped.abs().amax(-1)
     if form == "mxfp4":
         # The power of two with which the largest of a block is 4 at least; there is up to 6.
@@ -145,13 +145,13 @@ def pack(module: nn.Module, names: list[str], form: Form) -> None:
     """
     turned, kept = bool(getattr(module, "is_transposed", False)), []
     for name in names:
-        weight = getattr(module, name)
+        weight = getattr(module, name).requires_grad_(requires_grad=False)
         if not weight.shape[-2 if turned else -1] % BLOCK:
             kept.append(FourBits(form, weight.dtype, turned=turned))
             # Unsafe says that the dtype of what is kept may be another.
             parametrize.register_parametrization(module, name, kept[-1], unsafe=True)
     if kept:
-        module.forward = _forgetting(module.forward, kept)  # type: ignore[method-assign]
+        module.forward = _forgetting(module.forward, kept)
 
 
 def fill(module: nn.Module, name: str, blocks: Tensor, scales: Tensor) -> None:
@@ -180,7 +180,7 @@ def _forgetting(forward: Callable[..., Any], kept: list[FourBits]) -> Callable[.
         return tensor
 
     # A compiled layer calls it as it is: what hooks save is no matter for the compiler.
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def run(*args: Any, **options: Any) -> Any:
         hooks = torch.autograd.graph.saved_tensors_hooks(forget, _dense_again)
         for own in kept:

@@ -18,6 +18,7 @@ from dcm.causal_lm.packed import PackedScoring
 from dcm.causal_lm.padded import PaddedScoring
 from dcm.causal_lm.gguf import gguf_options
 from dcm.causal_lm.products import Compute, Products
+from dcm.causal_lm.quantised import Quantize, check_quantize, choose_experts, quantise
 from dcm.causal_lm.regions import Regions
 from dcm.causal_lm.static_decoding import StaticDecoding
 from dcm.causal_lm.trials import Score, scores_as_alone
@@ -74,6 +75,8 @@ class CausalLM:
         local: bool,
         trust_remote_code: bool = False,
         gguf_file: str | None = None,
+        quantize: Quantize | None = None,
+        experts_implementation: str | None = None,
     ) -> CausalLM:
         """Load a model from a folder or, where `local` is false, from the Hugging Face hub.
 
@@ -84,6 +87,8 @@ class CausalLM:
             local: never use a network.
             trust_remote_code: run code that comes with the model.
             gguf_file: a GGUF file in it that holds weights, config and tokenizer.
+            quantize: in what its layers' weights are kept, see `dcm.causal_lm.quantised`.
+            experts_implementation: how experts multiply, as transformers has it.
 
         Raises:
             GeneratorError: there is no complete model at `name`.
@@ -98,6 +103,8 @@ class CausalLM:
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+        if quantize is not None:
+            check_quantize(quantize)
         if gguf_file is not None:
             options |= gguf_options(name, gguf_file, local=local)
         try:
@@ -128,6 +135,10 @@ class CausalLM:
             raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if experts_implementation is not None:
+            choose_experts(model, experts_implementation)
+        if quantize is not None:
+            quantise(model, quantize, device)
         return cls(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer)
 
     @property

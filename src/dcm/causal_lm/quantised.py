@@ -27,6 +27,9 @@ Quantize = Literal["nf4", "int8", "torchao-int8", "torchao-fp8", "int4", "mxfp4"
 """
 QUANTIZE: tuple[str, ...] = get_args(Quantize)
 
+# Ways of multiplying experts that transformers knows.
+_NO_BACKWARD = ("deepgemm",)
+
 _PACKAGES = {
     "nf4": "bitsandbytes",
     "int8": "bitsandbytes",
@@ -48,6 +51,30 @@ def check_quantize(quantize: Quantize) -> None:
             f"The package {package} is not installed",
             "Install it: pip install 'dynamic-context-memory[quantised]'",
         )
+
+
+def choose_experts(model: Any, implementation: str) -> None:
+    """Choose how the experts of a mixture multiply.
+
+    Args:
+        model: a Hugging Face causal language model.
+        implementation: a name that transformers knows: "eager", "grouped_mm", "batched_mm" or one
+            of its own kernels'.
+
+    Raises:
+        GeneratorError: it has no experts, or the name is unknown or has no gradient.
+    """
+    asked = f"experts_implementation={implementation!r}"
+    if not any(True for _ in expert_layers(model)):
+        raise GeneratorError(asked, "The model has no experts", "Leave it out")
+    if implementation in _NO_BACKWARD:
+        there = "Its kernels have no backward pass, and contents need a gradient"
+        raise GeneratorError(asked, there, "Use grouped_mm")
+    try:
+        model.set_experts_implementation(implementation)
+    except (ImportError, ValueError) as error:
+        there = " ".join(str(error).split())
+        raise GeneratorError(asked, there, "Use grouped_mm") from error
 
 
 def quantise(model: Any, quantize: Quantize, device: torch.device | str) -> None:
