@@ -107,6 +107,20 @@ def test_losses_and_gradients_are_those_of_the_dequantised_weights(quantize, arc
     assert slope == pytest.approx(float(gradient.norm()), rel=0.02)
 
 
+@pytest.mark.parametrize("quantize", [needs(each) for each in QUANTIZE])
+def test_a_gradient_is_there_after_a_pass_without_one(quantize):
+    quantised = model_of("qwen2").bfloat16()
+    quantise(quantised, quantize, "cpu")
+    content = torch.randn(2, 16, 64, generator=torch.Generator().manual_seed(1)) * 0.3
+    with torch.no_grad():
+        quantised(inputs_embeds=content.bfloat16())
+    content.requires_grad_()
+    loss = quantised(inputs_embeds=content.bfloat16()).logits.float().square().mean()
+    (gradient,) = torch.autograd.grad(loss, content)
+    assert bool((gradient != 0).all(-1).any())
+    assert bool(gradient.isfinite().all())
+
+
 @pytest.mark.parametrize("experts", ["eager", "grouped_mm", "batched_mm"])
 @pytest.mark.parametrize("quantize", ["int4", "mxfp4"])
 def test_experts_are_the_same_however_they_are_multiplied(quantize, experts):

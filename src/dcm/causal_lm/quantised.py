@@ -93,6 +93,7 @@ def quantise(model: Any, quantize: Quantize, device: torch.device | str) -> None
         GeneratorError: it has no layer that can be quantised so.
     """
     check_quantize(quantize)
+    model.requires_grad_(requires_grad=False)
     found = 0
     for layer in repeated_layers(model):
         layer.to(device)
@@ -132,6 +133,9 @@ def _nf4(linear: nn.Linear) -> nn.Module:
     weight = linear.weight.detach()
     with torch.device("meta"):
         made = bnb.nn.Linear4bit(*_sizes(linear), compute_dtype=weight.dtype, quant_type="nf4")
+    # Else a pass without gradient on a CPU would pack the weights for good in an order whose product
+    # has none.
+    made.support_avx512bf16_for_cpu = False
     made.bias = linear.bias
     made.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", module=made)
     return made.to(weight.device)  # type: ignore[no-any-return] # which quantises it

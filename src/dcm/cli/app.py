@@ -141,6 +141,36 @@ def run(
         request.run()
 
 
+@app.command()
+def plan(
+    model: Annotated[
+        str, typer.Option(metavar="NAME_OR_CONFIG", help="Folder, config.json, or hub name.")
+    ],
+    memory: Annotated[str, typer.Option(metavar="32GiB", help="What the device has.")],
+    dtype: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What it computes in; default the config's.")
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What layers are kept in; default several.")
+    ] = None,
+    slots: Annotated[int, typer.Option(metavar="K", min=1, help="Vectors per example.")] = 32,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of a target.")] = 16,
+    layout: Annotated[str, typer.Option(metavar="NAME", help="prefix or suffix.")] = "prefix",
+    device: Annotated[str, typer.Option(metavar="NAME", help="cuda or cpu.")] = "cuda",
+    debug: _Debug = False,
+) -> None:
+    """Tell what fits into a device's memory, from a model's config alone.
+
+    \b
+    dcm plan --model ./my-model --memory 32GiB
+    dcm plan --model Qwen/Qwen2.5-7B --memory 24GiB --quantize nf4 --slots 16
+    """
+    from dcm.cli.planning import PlanRequest, print_plan
+
+    with reporting(debug):
+        print_plan(PlanRequest(model, memory, dtype, quantize, slots, tokens, layout, device))
+
+
 @app.command("list")
 def list_(
     kind: Annotated[
