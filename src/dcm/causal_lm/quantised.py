@@ -133,8 +133,8 @@ def _nf4(linear: nn.Linear) -> nn.Module:
     weight = linear.weight.detach()
     with torch.device("meta"):
         made = bnb.nn.Linear4bit(*_sizes(linear), compute_dtype=weight.dtype, quant_type="nf4")
-    # Else a pass without gradient on a CPU would pack the weights for good in an order whose product
-    # has none.
+    # Else a pass without gradient on a CPU would pack the weights for good, for a product that has
+    # none.
     made.support_avx512bf16_for_cpu = False
     made.bias = linear.bias
     made.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", module=made)
