@@ -85,7 +85,7 @@ def measure(case: Case, args: argparse.Namespace) -> Record:
     """The figures of one line."""
     device = torch.device(args.device)
     error = gradient_error(case, args)
-    generator = Shape(case.shape, "bfloat16", args.device, case.compute, case.quantize)
+    generator = Shape(case.shape, "bfloat16", args.device, case.compute, quantize=case.quantize)
     model = generator.lm.model
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -130,7 +130,9 @@ def measure(case: Case, args: argparse.Namespace) -> Record:
 def gradient_error(case: Case, args: argparse.Namespace) -> float:
     """The distance of a gradient from the true one, as a share of its norm."""
     sizes = {"num_hidden_layers": 2, "vocab_size": 4096}
-    generator = Shape(case.shape, "bfloat16", args.device, case.compute, case.quantize, sizes)
+    generator = Shape(
+        case.shape, "bfloat16", args.device, case.compute, quantize=case.quantize, sizes=sizes
+    )
     found = gradient(generator.lm, generator.width)
     reference = Shape(case.shape, "float32", args.device, sizes=sizes).lm
     dequantise(generator.lm.model, reference.model)

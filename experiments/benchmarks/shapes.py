@@ -135,24 +135,18 @@ class Shape(CausalLMGenerator):
         dtype_name: what it computes in.
         device_name: where.
         compute: what its linear layers multiply in during steps, see `dcm.causal_lm.products`.
-<<<<<<< HEAD
         compiled: whether its layers are compiled, see `dcm.causal_lm.regions`.
-=======
         quantize: in what its layers' weights are kept, see `dcm.causal_lm.quantised`.
         sizes: of the config, in place of those of the shape.
->>>>>>> 6b10c55 (dcm plan: what fits, from a config alone; benchmark of large models)
     """
 
     shape: str
     dtype_name: str
     device_name: str
     compute: Compute | None = None
-<<<<<<< HEAD
     compiled: bool | None = None
-=======
     quantize: Quantize | None = None
     sizes: dict[str, int] = attrs.field(factory=dict, hash=False)
->>>>>>> 6b10c55 (dcm plan: what fits, from a config alone; benchmark of large models)
 
     @property
     def config(self) -> Any:
@@ -178,12 +172,8 @@ class Shape(CausalLMGenerator):
             if self.quantize is not None:
                 quantise(model, self.quantize, self.device)
         model = model.eval().requires_grad_(requires_grad=False)
-<<<<<<< HEAD
-        return CausalLM(model, byte_tokenizer(), self.compiled, self.compute)
-=======
         free_cached_memory()
-        return CausalLM(model, byte_tokenizer(), compute=self.compute)
->>>>>>> 6b10c55 (dcm plan: what fits, from a config alone; benchmark of large models)
+        return CausalLM(model, byte_tokenizer(), self.compiled, self.compute)
 
     @property
     def device(self) -> torch.device:

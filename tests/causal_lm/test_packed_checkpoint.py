@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, Mxfp4Config
 
-from dcm import GeneratorError
+from dcm import GeneratorError, find
 from dcm.causal_lm.four_bits import blocks_of, dense_of, expert_layers
 from dcm.causal_lm.packed_checkpoint import load_packed, packed_form
+from dcm.testing.doubles import byte_tokenizer
 
 SIZES = {
     "vocab_size": 257,
@@ -118,6 +119,14 @@ def test_mxfp4_is_the_model_that_transformers_dequantises(gpt_oss):
     assert_same(packed, dense.eval().requires_grad_(requires_grad=False))
     kept = [p.dtype for n, p in packed.named_parameters() if n.endswith("original0")]
     assert kept == [torch.uint8] * 4
+
+
+def test_the_generator_keeps_the_blocks_too(gpt_oss):
+    byte_tokenizer().save_pretrained(gpt_oss)
+    generator = find("generator", "transformers")(model=str(gpt_oss), device="cpu")
+    kept = [p for n, p in generator.lm.model.named_parameters() if n.endswith("original0")]
+    assert [each.dtype for each in kept] == [torch.uint8] * 4
+    assert generator.text(generator.encode("a text")) == "a text"
 
 
 def test_weights_that_are_missing_are_named(gpt_oss):

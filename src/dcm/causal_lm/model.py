@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +15,11 @@ from torch import Tensor
 
 from dcm.causal_lm.attention import ready_attention
 from dcm.causal_lm.decoding import decode_greedily
+from dcm.causal_lm.gguf import gguf_options
 from dcm.causal_lm.head import Head, linear_head
 from dcm.causal_lm.packed import PackedScoring
+from dcm.causal_lm.packed_checkpoint import packed_model
 from dcm.causal_lm.padded import PaddedScoring
-from dcm.causal_lm.gguf import gguf_options
 from dcm.causal_lm.products import Compute, Products
 from dcm.causal_lm.quantised import Quantize, check_quantize, choose_experts, quantise
 from dcm.causal_lm.regions import Regions
@@ -66,7 +69,7 @@ class CausalLM:
         return Products(self.model, self.compute)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0912
         cls,
         name: str,
         *,
@@ -99,21 +102,30 @@ class CausalLM:
         asked = f"the model {name!r} cannot be loaded"
         if local and not Path(name).is_dir():
             raise GeneratorError(asked, "There is no such folder", "Check the path")
-        bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
         options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
         if quantize is not None:
             check_quantize(quantize)
         if gguf_file is not None:
             options |= gguf_options(name, gguf_file, local=local)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        number = getattr(torch, dtype)
         try:
-            with redirect_stderr(io.StringIO()):  # a bar that no option hides
-                model, report = AutoModelForCausalLM.from_pretrained(
-                    name, dtype=getattr(torch, dtype), output_loading_info=True, **options
-                )
+            packed = None if gguf_file else packed_model(name, number, device, options)
+            if packed is not None:
+                model, report = packed, {"missing_keys": ()}
+            else:
+                with redirect_stderr(io.StringIO()):  # a bar that no option hides
+                    model, report = AutoModelForCausalLM.from_pretrained(
+                        name, dtype=number, output_loading_info=True, **options
+                    )
             options.pop("quantization_config", None)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        except GeneratorError:
+            raise
         except Exception as error:  # the library raises many kinds
             there = " ".join(str(error).split()) or type(error).__name__
             do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
@@ -133,11 +145,9 @@ class CausalLM:
             raise GeneratorError(asked, "It has no tokenizer", "Give the folder its tokenizer.json")
         if tokenizer.eos_token_id is None:
             raise GeneratorError(asked, "Its tokenizer has no end-of-text token", "Set eos_token")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         if experts_implementation is not None:
             choose_experts(model, experts_implementation)
-        if quantize is not None:
+        if quantize is not None and packed is None:
             quantise(model, quantize, device)
         return cls(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer)
 

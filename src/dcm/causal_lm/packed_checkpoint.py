@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,33 @@ def packed_form(config: Any) -> Form | None:
     weights = groups[0].get("weights") or {}
     wanted = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": BLOCK}
     return "int4" if wanted.items() <= weights.items() else None
+
+
+def packed_model(
+    name: str, dtype: torch.dtype, device: torch.device | str, options: Mapping[str, Any]
+) -> Any | None:
+    """The model of a folder or hub repository, or None where its checkpoint is no packed one.
+
+    Args:
+        name: the folder or repository.
+        dtype: of all that is not packed.
+        device: where the model shall be.
+        options: what `from_pretrained` is told besides.
+
+    Raises:
+        GeneratorError: tensors are missing or of other shapes.
+    """
+    from huggingface_hub import snapshot_download
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name, **options)
+    if packed_form(config) is None:
+        return None
+    folder = name
+    if not Path(name).is_dir():
+        wanted = {key: options[key] for key in ("local_files_only", "revision") if key in options}
+        folder = snapshot_download(name, allow_patterns=["*.safetensors", "*.json"], **wanted)
+    return load_packed(folder, config, dtype, device)
 
 
 def load_packed(
@@ -129,7 +156,9 @@ class _Filling:
 def _part(kind: str, tensor: Tensor) -> tuple[str, Tensor]:
     """Blocks or scales, of what compressed-tensors calls `packed` and `scale`."""
     if kind == "packed":
-        return "blocks", tensor.contiguous().view(torch.uint8).unflatten(-1, (-1, BLOCK // 2))
+        return "blocks", tensor.contiguous().view(torch.uint8).view(
+            *tensor.shape[:-1], -1, BLOCK // 2
+        )
     if kind == "scale":
         return "scales", tensor
     raise KeyError(f"weight_{kind} is no part of INT4 weights")

@@ -124,17 +124,19 @@ def shape_of(config: Any, dtype: torch.dtype) -> Shape:
     from transformers import AttentionInterface, AutoModelForCausalLM
 
     AttentionInterface.register("dcm-planned", _planned_attention)
+    # Experts' grouped products are known without numbers in bfloat16 alone.
+    counted = dtype if _routed(config) == 1 else torch.bfloat16
     asked = f"a {config.model_type} model cannot be planned"
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, attn_implementation="dcm-planned"
+                config, dtype=counted, attn_implementation="dcm-planned"
             )
         model = model.eval().requires_grad_(requires_grad=False)
         kept = _Kept(model)
         width = int(model.get_input_embeddings().weight.shape[1])
         strands, length = 4, 64
-        sequence = torch.empty(strands, length, width, dtype=dtype, device="meta")
+        sequence = torch.empty(strands, length, width, dtype=counted, device="meta")
         with kept.counting():
             model.base_model(inputs_embeds=sequence.requires_grad_(), use_cache=False)
     except Exception as error:  # models raise many kinds
@@ -148,7 +150,7 @@ def shape_of(config: Any, dtype: torch.dtype) -> Shape:
         for module, names in expert_layers(model)
     ]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    tokens = strands * length
+    tokens = strands * length * counted.itemsize / dtype.itemsize
     return Shape(
         dtype=dtype,
         width=width,
