@@ -7,8 +7,11 @@ from typing import Any
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator
+from dcm.causal_lm import CausalLM, CausalLMGenerator, Quantize
 from dcm.causal_lm.products import Compute
+from dcm.causal_lm.quantised import quantise
+from dcm.causal_lm.skeleton import skeleton
+from dcm.memory_limit import free_cached_memory
 from dcm.testing.doubles import byte_tokenizer
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -93,6 +96,19 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_experts_per_tok": 4,
         },
     ),
+    "gpt-oss-120b": (
+        "gpt_oss",
+        {
+            "vocab_size": 201088,
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "num_local_experts": 128,
+            "num_experts_per_tok": 4,
+        },
+    ),
     # Small enough for tests of all that a mixture of experts has of its own.
     "tiny-moe": (
         "gpt_oss",
@@ -120,6 +136,8 @@ class Shape(CausalLMGenerator):
         device_name: where.
         compute: what its linear layers multiply in during steps, see `dcm.causal_lm.products`.
         compiled: whether its layers are compiled, see `dcm.causal_lm.regions`.
+        quantize: in what its layers' weights are kept, see `dcm.causal_lm.quantised`.
+        sizes: of the config, in place of those of the shape.
     """
 
     shape: str
@@ -127,16 +145,34 @@ class Shape(CausalLMGenerator):
     device_name: str
     compute: Compute | None = None
     compiled: bool | None = None
+    quantize: Quantize | None = None
+    sizes: dict[str, int] = attrs.field(factory=dict, hash=False)
 
-    def load(self) -> CausalLM:
-        from transformers import AutoConfig, AutoModelForCausalLM
+    @property
+    def config(self) -> Any:
+        """Its Hugging Face config."""
+        from transformers import AutoConfig
 
         architecture, sizes = SHAPES[self.shape]
-        config = AutoConfig.for_model(architecture, **sizes, bos_token_id=256, eos_token_id=256)
-        # Weights are drawn where they stay and in their own dtype: no second copy, no transfer.
-        with torch.device(self.device_name):
-            model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
+        ends = {"bos_token_id": 256, "eos_token_id": 256}
+        return AutoConfig.for_model(architecture, **{**sizes, **ends, **self.sizes})
+
+    def load(self) -> CausalLM:
+        from transformers import AutoModelForCausalLM
+
+        config = self.config
+        if self.quantize == "mxfp4" and hasattr(config, "num_local_experts"):
+            # As dense weights they may not fit: the blocks are drawn themselves.
+            model = skeleton(config, self.dtype, self.device_name, "mxfp4")
+            draw(model, self.device)
+        else:
+            # Weights are drawn where they stay and in their own dtype: no second copy, no transfer.
+            with torch.device(self.device_name):
+                model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
+            if self.quantize is not None:
+                quantise(model, self.quantize, self.device)
         model = model.eval().requires_grad_(requires_grad=False)
+        free_cached_memory()
         return CausalLM(model, byte_tokenizer(), self.compiled, self.compute)
 
     @property
@@ -146,3 +182,20 @@ class Shape(CausalLMGenerator):
     @property
     def dtype(self) -> torch.dtype:
         return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+
+
+def draw(model: torch.nn.Module, device: torch.device) -> None:
+    """Draw the parameters that a skeleton lacks, as large as those of a new model."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
+            if name == "original0":  # blocks of MXFP4
+                drawn.random_(0, 256)
+            elif name == "original1":  # 2**-7 times what has a mean square of 8.6
+                drawn.fill_(120)
+            elif parameter.ndim > 1 and not name.endswith("bias"):
+                drawn.normal_(0, 0.02)
+            else:
+                drawn.fill_(1.0 if name == "weight" else 0.0)
+            setattr(module, name, torch.nn.Parameter(drawn, requires_grad=False))
+    model.tie_weights()  # type: ignore[operator]

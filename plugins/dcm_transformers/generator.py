@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from dcm.causal_lm import DTYPES, CausalLM, CausalLMGenerator, Compute, checkpoint_layers
+from dcm.causal_lm import (
+    DTYPES,
+    QUANTIZE,
+    CausalLM,
+    CausalLMGenerator,
+    Compute,
+    Quantize,
+    Weights,
+    checkpoint_layers,
+)
 from dcm.fields import one_of
 
 if TYPE_CHECKING:
@@ -35,6 +44,13 @@ class Transformers(CausalLMGenerator):
         dtype: what the model computes in: float32, bfloat16, float16 or float64, or a usual short
             name of one (bf16). "auto" takes the checkpoint's on a GPU, and float32 on a CPU.
         device: a torch device such as "cpu" or "cuda:1"; "auto" takes a GPU if there is one.
+        gguf_file: a GGUF file in `model`, from which weights, config and tokenizer are read; the
+            weights are dequantised. Needs the package gguf.
+        quantize: in what the weights of its layers are kept: "nf4" or "int8" (bitsandbytes),
+            "torchao-int8", "torchao-fp8", "int4" or "mxfp4"; None for `dtype`. Decoding and
+            certification compute with them, too.
+        experts_implementation: how the experts of a mixture multiply, as transformers has it:
+            "grouped_mm", "batched_mm", "eager"; None for what transformers chooses.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
         revision: a branch, tag or commit on the hub; None for the newest.
         device_map: how the model is spread over several devices, "auto" or "balanced", say, as
@@ -57,6 +73,11 @@ class Transformers(CausalLMGenerator):
         validator=one_of("auto", *dict.fromkeys(DTYPES.values())),
     )
     device_name: str = attrs.field(default="auto", alias="device")
+    gguf_file: str | None = None
+    quantize: Quantize | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, *QUANTIZE))
+    )
+    experts_implementation: str | None = None
     trust_remote_code: bool = False
     revision: str | None = None
     device_map: str | None = None
@@ -108,6 +129,7 @@ class Transformers(CausalLMGenerator):
             revision=self.revision,
             device_map=self.device_map,
             tp_plan=self.tp_plan,
+            weights=Weights(self.gguf_file, self.quantize, self.experts_implementation),
         )
         if self.checkpointing:
             checkpoint_layers(loaded.model)

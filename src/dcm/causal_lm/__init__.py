@@ -9,3 +9,6 @@ from dcm.causal_lm.generator import CausalLMGenerator as CausalLMGenerator
 from dcm.causal_lm.loading import DTYPES as DTYPES
 from dcm.causal_lm.model import CausalLM as CausalLM
 from dcm.causal_lm.products import Compute as Compute
+from dcm.causal_lm.quantised import QUANTIZE as QUANTIZE
+from dcm.causal_lm.quantised import Quantize as Quantize
+from dcm.causal_lm.weights import Weights as Weights

@@ -11,6 +11,7 @@ import torch
 from dcm.causal_lm.devices import device_of
 from dcm.causal_lm.refusals import why_not_loaded
 from dcm.causal_lm.tokens import check_tokenizer
+from dcm.causal_lm.weights import Weights
 from dcm.errors import GeneratorError
 
 _SPELLINGS = {
@@ -33,6 +34,7 @@ def load_model(
     revision: str | None = None,
     device_map: str | None = None,
     tp_plan: str | None = None,
+    weights: Weights | None = None,
     **more: Any,
 ) -> tuple[Any, Any]:
     """A frozen model and its tokenizer, from a folder or, unless `local`, from the hub.
@@ -46,17 +48,20 @@ def load_model(
         revision: branch, tag or commit on the hub.
         device_map: how to spread the model over devices, as accelerate has it; for `device`.
         tp_plan: how to split layers over processes, as transformers has it; for `device`.
+        weights: how they are read and kept; None as the checkpoint has them.
         more: further options of `from_pretrained` for the model.
 
     Raises:
         GeneratorError: there is no complete model at `name`.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     asked = f"the model {name!r} cannot be loaded"
     if local and not Path(name).is_dir():
         raise GeneratorError(asked, "There is no such folder", "Check the path")
+    weights = weights or Weights()
+    weights.check(name, local=local)
     device = str(device_of(device))
     if dtype == "auto" and torch.device(device).type == "cpu":
         dtype = "float32"
@@ -69,15 +74,11 @@ def load_model(
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=dtype if dtype == "auto" else getattr(torch, DTYPES[dtype]),
-            output_loading_info=True,
-            **options,
-            **spread,
-            **more,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        number = dtype if dtype == "auto" else getattr(torch, DTYPES[dtype])
+        model, missing = weights.read(name, number, device, {**options, **spread, **more})
+        tokenizer = AutoTokenizer.from_pretrained(name, **options, **weights.tokenizer_options)
+    except GeneratorError:
+        raise
     except Exception as error:  # the library raises many kinds
         do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
         raise GeneratorError(asked, why_not_loaded(error), do) from error
@@ -85,9 +86,8 @@ def load_model(
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"])[:3])
-        there = f"Its weights lack {len(report['missing_keys'])} tensors ({missing}, ...)"
+    if missing:
+        there = f"Its weights lack {len(missing)} tensors ({', '.join(missing[:3])}, ...)"
         raise GeneratorError(asked, there, "Give a complete model")
     check_tokenizer(tokenizer, model, asked)
     if not spread:

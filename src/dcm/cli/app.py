@@ -9,6 +9,7 @@ import typer
 
 import dcm
 from dcm.cli.paraphrase import paraphrase
+from dcm.cli.plan import plan
 from dcm.cli.reporting import reporting
 
 app = typer.Typer(
@@ -237,6 +238,7 @@ def track(
 
 
 app.command()(paraphrase)
+app.command()(plan)
 
 
 @app.command("list")
