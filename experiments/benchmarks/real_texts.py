@@ -330,8 +330,7 @@ def main() -> None:
 
 
 def shortened(pair: dcm.Example) -> dcm.Example:
-    """A pair with as many bytes as a tokenizer of words would make tokens of it: shapes have one
-    of bytes."""
+    """A pair with as many bytes as a tokenizer of words makes tokens of it: shapes have bytes."""
     question, answer = (
         text[: max(1, round(len(text) / _BYTES_A_TOKEN))] for text in (pair.question, pair.answer)
     )

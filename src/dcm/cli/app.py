@@ -36,10 +36,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _dcm(
     version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version and exit.", callback=_version, is_eager=True
-        ),
+        bool, typer.Option("--version", help="Print it and end.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Optimise a few vectors per example so that a frozen language model generates its question
