@@ -6,10 +6,12 @@ from functools import partial
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from dcm import Strands, StrandScores
+from dcm import GeneratorError, Strands, StrandScores
 from dcm.causal_lm.generator_loss import generator_loss
 from dcm.causal_lm.trials import scores_as_alone
+from dcm.causal_lm.tried import Tried
 from dcm.testing.doubles import TinyGenerator
 
 
@@ -59,3 +61,37 @@ def test_memory_that_runs_out_says_nothing_of_the_model(lm):
 
     with pytest.raises(torch.OutOfMemoryError):
         scores_as_alone(lm.model, full, 64, "suffix")
+
+
+class _Dropping(torch.nn.Module):
+    """Computes on bare numbers, as some quantised layers do."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.inner(states.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_deep_model_is_taken_in_few_bits_unless_its_layers_drop_the_gradient(dtype) -> None:
+    config = AutoConfig.for_model(
+        "llama",
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=24,
+        num_attention_heads=4,
+        vocab_size=257,
+    )
+    torch.manual_seed(0)
+    model = (
+        AutoModelForCausalLM.from_config(config, dtype=dtype)
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
+    Tried(model, 512).at_load()
+    for layer in model.model.layers:
+        layer.mlp = _Dropping(layer.mlp)
+    with pytest.raises(GeneratorError, match="gradient"):
+        Tried(model, 512).at_load()

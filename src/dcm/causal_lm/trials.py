@@ -9,7 +9,8 @@ is faster than the plainest is compared with the plainest before it is used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import attrs
 import torch
@@ -199,14 +200,27 @@ def reads_on(model: Any, way: Way, prompt: int) -> bool:
     return alike(torch.cat(found), torch.cat(expected), Rounding.of(model.dtype).decoding)
 
 
-def gradient_error(model: Any) -> float:
-    """How far the gradient in the content is from the true one, as a share of the latter.
+class GradientError(NamedTuple):
+    """How far a gradient is from the true one.
+
+    Attributes:
+        share: of the true one's norm.
+        rounding: how much of that the measurement itself may have made, likewise.
+    """
+
+    share: float
+    rounding: float
+
+
+def gradient_error(model: Any) -> GradientError:
+    """How far the gradient in the content is from the true one.
 
     Some layers compute on bare numbers and drop the gradient without a word. Four contents are
     moved a little each way along random directions, and how the logits behind them move is
     compared, along as many random directions of theirs, with what the gradient says. Of several
     step widths the best counts: small ones are rounded away in few bits, large ones leave the
-    tangent.
+    tangent. How far two of them are apart tells how much is rounding: in few bits, through many
+    layers, it is a good part.
     """
     embedding = model.get_input_embeddings()
     random = torch.Generator().manual_seed(0)
@@ -226,19 +240,24 @@ def gradient_error(model: Any) -> float:
         by = torch.zeros_like(content).requires_grad_()
         found = moved(by)
         if not found.requires_grad:
-            return 1.0
+            return GradientError(1.0, 0.0)
         weight = noise(found.shape)
         (gradient,) = torch.autograd.grad((weight * found).sum(), by, allow_unused=True)
     if gradient is None:
-        return 1.0
+        return GradientError(1.0, 0.0)
     said = (gradient * along).flatten(1).sum(1)
-    errors = []
+    errors, slopes = [], []
     for width in (1e-3, 1e-2, 0.05, 0.2):
         with torch.no_grad():
             slope = (moved(width * along) - moved(-width * along)) / (2 * width)
         off = (weight * slope).sum(1) - said
         errors.append(float(off.norm() / slope.norm().clamp(min=1e-30)))
-    return min(errors)
+        slopes.append(slope)
+    apart = [
+        float((one - other).norm() / other.norm().clamp(min=1e-30))
+        for one, other in pairwise(slopes)
+    ]
+    return GradientError(min(errors), min(apart))
 
 
 def alike(one: Tensor, other: Tensor, share: float) -> bool:

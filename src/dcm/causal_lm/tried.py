@@ -76,9 +76,11 @@ class Tried:
             there = "Its positions see those behind them"
             do = "Set is_decoder in its config.json if it can be one, or use a causal model"
             raise GeneratorError(asked, there, do)
-        self._gradient_error = trials.gradient_error(model)
+        self._gradient_error, rounding = trials.gradient_error(model)
         few_bits = model.dtype not in (torch.float32, torch.float64)
-        if not self._gradient_error <= (_GRADIENT_IN_FEW_BITS if few_bits else _GRADIENT):
+        most = _GRADIENT_IN_FEW_BITS if few_bits else _GRADIENT
+        # What is left of it where a layer drops its gradient is not rounding.
+        if not self._gradient_error <= max(most, 2 * rounding if few_bits else 0.0):
             there = "The gradient that it gives to what it is fed is "
             there += f"{self._gradient_error:.0%} off what its logits do"
             do = "Load it without quantisation, or with layers that have a backward pass"
