@@ -1,4 +1,4 @@
-"""Adds to each component's entry its name, its import and its fields with their defaults."""
+"""What the site adds: each component's name, import and defaults, and unbroken options."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return "\n".join(lines)
 
     return re.sub(r"^::: ([\w.]+)\n    options: .*$", with_fields, markdown, flags=re.MULTILINE)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    def on_one_line(code: re.Match[str]) -> str:
+        # A browser would break a line behind the two hyphens.
+        return re.sub(
+            r"(?<![\w-])--[a-z][\w-]*(?![^<]*>)", r'<span class="option">\g<0></span>', code[0]
+        )
+
+    return re.sub(r"<code\b.*?</code>", on_one_line, content, flags=re.DOTALL)
 
 
 def _text(value: Any) -> str:
