@@ -155,6 +155,10 @@ def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
             assert f"`{each.name}` · `from {module} import {cls}`" in shown
     assert "| `betas` | tuple[float, ...] | `[0.6, 0.9]` |" in shown
     assert "| `path` | str | required |" in shown
+    assert (
+        hooks.on_page_content('<code class="a--b">run --out x</code> --y')
+        == '<code class="a--b">run <span class="option">--out</span> x</code> --y'
+    )
 
 
 def test_readme_and_tutorial_show_the_same_output_with_the_rows_of_the_closing_table() -> None:
