@@ -50,7 +50,8 @@ class Rounding:
     def of(cls, dtype: torch.dtype) -> Rounding:
         """That of a model which computes in `dtype`.
 
-        Some ten times what was measured with tiny models of a hundred architectures.
+        Float32's lie above what tiny models of some fifty architectures showed; those of fewer
+        bits are estimates, within which SmolLM2-135M in bfloat16 was right.
         """
         if dtype == torch.float64:
             return cls(1e-7, 1e-7, 1e-5, 1e-6)
