@@ -12,15 +12,15 @@ from dcm.errors import GeneratorError
 T = TypeVar("T")
 U = TypeVar("U")
 
+_SAID = ("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory")
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device's memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU allocator and some CUDA libraries raise a plain RuntimeError.
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in str(error) or "CUDA out of memory" in str(error)
-    )
+    # The CPU allocator, the CUDA driver and some CUDA libraries raise another RuntimeError.
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _SAID)
 
 
 def in_parts(function: Callable[[Sequence[T]], list[U]], items: Sequence[T]) -> list[U]:

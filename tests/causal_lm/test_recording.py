@@ -84,6 +84,20 @@ def test_results_and_gradients_are_those_without(device, plain):
     assert plain.replayed == 10
 
 
+def test_a_pass_that_fails_while_it_is_timed_is_forgotten(warm, plain):
+    first, others = drawn(50)
+
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        warm.run(too_large, "a function", len(first), first, others)
+    ran(warm, first, others)  # this one is timed
+    assert plain.made == 0
+    result(partial(ran, warm), *drawn(50))
+    assert plain.made == 1
+
+
 def test_shapes_up_to_one_that_waits_are_recorded_when_they_first_come(ready, plain):
     for made, lines in enumerate((1, 50, 3), 1):
         result(partial(ran, ready), *drawn(lines))

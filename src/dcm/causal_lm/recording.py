@@ -88,9 +88,11 @@ class Recordings:
             # In the first passes kernels are loaded, which says nothing of those to come.
             if self._passes <= _WARM or self._timed is not None:
                 return function(first, *others)
-            self._timed = _Timed(positions)
-            with self._timed.watched():
-                return function(first, *others)
+            timed = _Timed(positions)
+            with timed.watched():
+                found = function(first, *others)
+            self._timed = timed  # only now: a pass that fails, of memory say, tells nothing
+            return found
         if recording is None or self._busy:
             return function(first, *others)
         going = Pass()
