@@ -71,7 +71,8 @@ class PlainLoop:
     @classmethod
     def tuned(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
         """The loop with the learning rate and the start that the solver has by default."""
-        return cls(generator, modes, slots, max_steps, Adam().learning_rate(slots), Adam())
+        lr = Adam().learning_rate(slots) * generator.embedding_scale
+        return cls(generator, modes, slots, max_steps, lr, Adam())
 
     def run(self, example: dcm.Example) -> dcm.Outcome:
         """Optimise one content; not certified."""

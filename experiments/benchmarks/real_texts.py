@@ -215,7 +215,7 @@ class WaitingBatch:
         space = dcm.Space(self.slots, generator.width, generator.embedding_scale, device)
         keys = [dcm.RowKey(0, pair.id, 0) for pair in pairs]
         content = adam.start(keys, space, embedded(generator, ids))
-        state = adam.init(content)
+        state = adam.init(content, space)
         flat = [each for row in ids for each in row]
         longest = max(map(len, flat))
         target = torch.tensor([[*each, *[-100] * (longest - len(each))] for each in flat])

@@ -18,14 +18,17 @@ _OPTIONAL_NOT_NEGATIVE = attrs.validators.optional(attrs.validators.ge(0))
 def start_scale(slots: int, *, alone: bool = False) -> float:
     """The default scale of the noise for K slots, in units of the embeddings' scale.
 
-    Beside the texts it is half of what it is alone.
+    Beside the texts it is less than alone, by a factor that grows with K.
     """
-    return float((9.5 if alone else 4.75) * slots ** (-1 / 3))
+    return float(9.5 * slots ** (-1 / 3) if alone else 9 * slots**-0.7)
 
 
 def text_scale(slots: int) -> float:
-    """The default scale of the texts for K slots, in units of their own embeddings."""
-    return float(22 * slots**-0.5)
+    """The default scale of the texts for K slots, in units of their own embeddings.
+
+    A single slot starts from noise: the sum of all tokens makes it no faster.
+    """
+    return float(2 - 2 / slots)
 
 
 def temperature(slots: int) -> float:
@@ -47,7 +50,8 @@ class FromText(Optimizer):
     2104.08691).
 
     Attributes:
-        lr: learning rate; None chooses one by K.
+        lr: learning rate, in units of the standard deviation of the model's input embeddings; None
+            chooses one by K.
         start_scale: standard deviation of the noise, in units of the standard deviation of the
             model's input embeddings; None chooses one by K.
         text_scale: factor of the embeddings of the texts' tokens; 0 starts from noise alone, None
@@ -76,24 +80,30 @@ class FromText(Optimizer):
         """The default learning rate for K slots."""
 
     def chosen(self, slots: int) -> Mapping[str, float]:
+        texts = text_scale(slots) if self.text_scale is None else self.text_scale
         return {
             "lr": self.learning_rate(slots),
-            "start_scale": start_scale(slots, alone=self.text_scale == 0),
-            "text_scale": text_scale(slots),
+            "start_scale": start_scale(slots, alone=texts == 0),
+            "text_scale": texts,
             "gradient_temperature": temperature(slots),
         }
 
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         shape = (space.slots, space.width)
         noise = torch.stack([torch.randn(shape, generator=key.random()) for key in keys])
-        alone = self.text_scale == 0
-        scale = self.start_scale
-        scale = start_scale(space.slots, alone=alone) if scale is None else scale
-        start = (noise * (space.scale * scale)).to(space.device)
-        if alone:
+        factors, scales = [], []
+        for key in keys:
+            factor = self.text_scale
+            if factor is None:
+                # Where texts were of no use, another attempt begins elsewhere.
+                factor = text_scale(space.slots) if key.attempt == 0 else 0.0
+            scale = self.start_scale
+            scales.append(start_scale(space.slots, alone=factor == 0) if scale is None else scale)
+            factors.append(factor)
+        start = (noise * (space.scale * torch.tensor(scales))[:, None, None]).to(space.device)
+        if not any(factors):
             return start
-        scale = text_scale(space.slots) if self.text_scale is None else self.text_scale
-        return start + dealt(texts, space.slots) * scale
+        return start + dealt(texts, space.slots) * start.new_tensor(factors)[:, None, None]
 
 
 def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:

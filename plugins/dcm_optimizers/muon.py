@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm import Space
 from dcm_optimizers.from_text import FromText
 
 # Coefficients of the quintic iteration and the number of rounds, from the source below.
@@ -22,9 +23,11 @@ _ROWS = 4
 
 
 class MuonState(NamedTuple):
-    """Momentum [R, K, D] float32, and how many steps were taken, [R] float32."""
+    """Momentum [R, K, D] float32, the first learning rate [R] float32, and how many steps were
+    taken, [R] float32."""
 
     momentum: Tensor
+    rate: Tensor
     steps: Tensor
 
 
@@ -38,7 +41,8 @@ class Muon(FromText):
     fewer: see `docs/results/convergence.md`.
 
     Attributes:
-        lr: learning rate, of the first step; None chooses one by K.
+        lr: learning rate of the first step, in units of the standard deviation of the model's input
+            embeddings; None chooses one by K.
         momentum: share of the momentum that a step keeps.
         decay: after so many steps the learning rate is half of what it was, after twice as many a
             third, and so on.
@@ -56,18 +60,19 @@ class Muon(FromText):
 
     def learning_rate(self, slots: int) -> float:
         """The default learning rate for K slots."""
-        return float(1.6 * slots**-0.4)
+        return float(12 * slots**-0.4)
 
-    def init(self, content: Tensor) -> MuonState:
-        return MuonState(torch.zeros_like(content), content.new_zeros(len(content)))
+    def init(self, content: Tensor, space: Space) -> MuonState:
+        lr = self.learning_rate(space.slots) if self.lr is None else self.lr
+        rate = content.new_full((len(content),), lr * space.scale)
+        return MuonState(torch.zeros_like(content), rate, torch.zeros_like(rate))
 
     def step(self, content: Tensor, gradient: Tensor, state: MuonState) -> tuple[Tensor, MuonState]:
-        lr = self.learning_rate(content.shape[1]) if self.lr is None else self.lr
         momentum = state.momentum.lerp(gradient, 1 - self.momentum)
         # Entries as large as Adam's: about one.
-        size = lr * max(content.shape[1:]) ** 0.5 / (1 + state.steps / self.decay)
+        size = state.rate * max(content.shape[1:]) ** 0.5 / (1 + state.steps / self.decay)
         moved = content - size[:, None, None] * orthogonal(momentum)
-        return moved, MuonState(momentum, state.steps + 1)
+        return moved, MuonState(momentum, state.rate, state.steps + 1)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class Restarts(Optimizer):
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         return self.inner.start(keys, space, texts)
 
-    def init(self, content: Tensor) -> State:
-        return self.inner.init(content)
+    def init(self, content: Tensor, space: Space) -> State:
+        return self.inner.init(content, space)
 
     def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
         return self.inner.step(content, gradient, state)

@@ -91,7 +91,7 @@ class Optimizer(ABC):
         """
 
     @abstractmethod
-    def init(self, content: Tensor) -> State:
+    def init(self, content: Tensor, space: Space) -> State:
         """The state of R fresh rows at `content` [R, K, D]; every tensor has R as first axis."""
 
     @abstractmethod

@@ -84,7 +84,7 @@ class Descent(Optimizer):
         shape = (space.slots, space.width)
         return torch.stack([torch.randn(shape, generator=key.random()) for key in keys])
 
-    def init(self, content: Tensor) -> State:
+    def init(self, content: Tensor, space: Space) -> State:
         return {"steps": content.new_zeros(len(content))}
 
     def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
@@ -112,7 +112,7 @@ class NormOfTheBatch(Descent):
 
 
 class SharedSteps(Descent):
-    def init(self, content: Tensor) -> State:
+    def init(self, content: Tensor, space: Space) -> State:
         return {"steps": torch.zeros(1)}
 
 

@@ -25,7 +25,7 @@ class Near(Optimizer):
         noise = [torch.randn(space.slots, space.width, generator=key.random()) for key in keys]
         return torch.stack(noise) if noise else torch.zeros(0, space.slots, space.width)
 
-    def init(self, content):
+    def init(self, content, space):
         return torch.zeros(len(content))
 
     def step(self, content, gradient, state):

@@ -35,7 +35,7 @@ def gradients(steps, *shape):
 )
 def test_a_row_moves_as_under_torchs_adam(options):
     """Rows that begin at different times: each has its own step count."""
-    ours, steps = adam(**options), 40
+    ours, steps = adam(**{**options, "lr": options["lr"] / SPACE.scale}, hypergradient=0.0), 40
     start = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(1))
     given = gradients(steps, 3, 2, 8)
 
@@ -48,15 +48,49 @@ def test_a_row_moves_as_under_torchs_adam(options):
             theirs.step()
         expected.append(parameter.detach())
 
-    content, state = start[:1], ours.init(start[:1])
+    content, state = start[:1], ours.init(start[:1], SPACE)
     for number, gradient in enumerate(given):
         row = number // 10
         if number % 10 == 0 and 0 < row < 3:
-            fresh = ours.init(start[row : row + 1])
+            fresh = ours.init(start[row : row + 1], SPACE)
             content = torch.cat([content, start[row : row + 1]])
             state = type(state)(*(torch.cat(pair) for pair in zip(state, fresh, strict=True)))
         content, state = ours.step(content, gradient[: len(content)], state)
     torch.testing.assert_close(content, torch.stack(expected), rtol=1e-6, atol=1e-6)
+
+
+def test_a_row_whose_gradients_agree_steps_farther_and_one_that_overshoots_less():
+    ours = adam(lr=0.1, hypergradient=0.3)
+    ahead = torch.ones(1, 3, 16)
+    lengths = {}
+    for name, after in (("agrees", ahead), ("overshoots", -ahead)):
+        content = torch.zeros(1, 3, 16)
+        content, state = ours.step(content, ahead, ours.init(content, SPACE))
+        assert content.abs().max().item() == pytest.approx(0.1 * SPACE.scale)
+        lengths[name] = ours.step(content, after, state)[1].rate.item() / state.rate.item()
+    assert lengths == {"agrees": pytest.approx(1.3), "overshoots": pytest.approx(0.7)}
+
+
+def test_steps_are_in_units_of_the_embeddings():
+    """A model whose embeddings are 25 times as long has steps 25 times as long."""
+    for name in ("adam", "muon"):
+        ours, content = find("optimizer", name)(), torch.zeros(1, 3, 16)
+        gradient = gradients(1, 1, 3, 16)[0]
+        larger = Space(slots=3, width=16, scale=25 * SPACE.scale, device=SPACE.device)
+        near, _ = ours.step(content, gradient, ours.init(content, SPACE))
+        far, _ = ours.step(content, gradient, ours.init(content, larger))
+        torch.testing.assert_close(far, 25 * near)
+
+
+def test_a_second_attempt_starts_from_noise_alone():
+    """Where an attempt from the texts has failed, another one begins elsewhere."""
+    ours = adam()
+    own = texts(6)
+    first, second = (ours.start(keys("a", attempt=n), SPACE, own) for n in (0, 1))
+    assert not torch.equal(first, ours.start(keys("a"), SPACE, texts(7)))
+    assert torch.equal(second, ours.start(keys("a", attempt=1), SPACE, texts(7)))
+    kept = adam(text_scale=1.0)
+    assert not torch.equal(*(kept.start(keys("a", attempt=1), SPACE, texts(n)) for n in (6, 7)))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +109,7 @@ def test_a_row_moves_by_the_same_bits_beside_any_others(shape, name, options):
 
     def last(chosen):
         content = start[chosen]
-        state = ours.init(content)
+        state = ours.init(content, SPACE)
         for gradient in gradients(250, rows, *shape):
             content, state = ours.step(content, gradient[chosen], state)
         return content
@@ -88,7 +122,7 @@ def test_a_row_moves_by_the_same_bits_beside_any_others(shape, name, options):
 def test_a_step_changes_nothing_that_it_is_given():
     ours = adam(lr=0.1)
     content, gradient = torch.randn(2, 1, 4), torch.randn(2, 1, 4)
-    _, state = ours.step(content, gradient, ours.init(content))
+    _, state = ours.step(content, gradient, ours.init(content, SPACE))
     before = [content.clone(), gradient.clone(), *(part.clone() for part in state)]
     ours.step(content, gradient, state)
     assert all(map(torch.equal, before, [content, gradient, *state]))
@@ -97,7 +131,7 @@ def test_a_step_changes_nothing_that_it_is_given():
 def test_rows_of_a_state_can_be_taken_out():
     ours = adam(lr=0.1)
     content = torch.randn(4, 1, 4)
-    content, state = ours.step(content, torch.randn(4, 1, 4), ours.init(content))
+    content, state = ours.step(content, torch.randn(4, 1, 4), ours.init(content, SPACE))
     assert all(len(part) == 4 for part in state)
     chosen, gradient = torch.tensor([3, 1]), torch.randn(4, 1, 4)
     whole, _ = ours.step(content, gradient, state)
@@ -152,8 +186,8 @@ def test_defaults_follow_the_number_of_slots():
     """More slots, each with less to do: a smaller step from a nearer start."""
 
     def first_step(slots):
-        content = torch.zeros(1, slots, 4)
-        moved, _ = adam().step(content, torch.ones(1, slots, 4), adam().init(content))
+        content, space = torch.zeros(1, slots, 4), Space(slots, 4, 0.5, SPACE.device)
+        moved, _ = adam().step(content, torch.ones(1, slots, 4), adam().init(content, space))
         return -moved[0, 0, 0].item()
 
     steps = [first_step(slots) for slots in (1, 2, 8, 32)]
@@ -161,9 +195,9 @@ def test_defaults_follow_the_number_of_slots():
     assert steps[0] > 5 * steps[-1] > 0
     fixed = adam(lr=0.25)
     moved, _ = fixed.step(
-        torch.zeros(1, 9, 4), torch.ones(1, 9, 4), fixed.init(torch.zeros(1, 9, 4))
+        torch.zeros(1, 9, 4), torch.ones(1, 9, 4), fixed.init(torch.zeros(1, 9, 4), SPACE)
     )
-    torch.testing.assert_close(moved, torch.full((1, 9, 4), -0.25))
+    torch.testing.assert_close(moved, torch.full((1, 9, 4), -0.25 * SPACE.scale))
     temperatures = [adam().temperature(slots) for slots in (1, 2, 8, 32)]
     assert temperatures == sorted(temperatures)
     assert 0 < temperatures[0] < temperatures[-1] == 1.0
@@ -179,6 +213,8 @@ def test_defaults_follow_the_number_of_slots():
         {"betas": (0.9, 1.0)},
         {"betas": (-0.1, 0.9)},
         {"eps": 0.0},
+        {"hypergradient": -0.1},
+        {"hypergradient": 1.0},
         {"start_scale": -1.0},
         {"text_scale": -1.0},
         {"gradient_temperature": 0.0},
@@ -199,8 +235,8 @@ def test_restarts_wrap_another():
     expected = ours.inner.start(keys("a"), SPACE, texts(4))
     assert torch.equal(ours.start(keys("a"), SPACE, texts(4)), expected)
     content, gradient = torch.randn(2, 1, 4), torch.randn(2, 1, 4)
-    moved, _ = ours.step(content, gradient, ours.init(content))
-    expected, _ = ours.inner.step(content, gradient, ours.inner.init(content))
+    moved, _ = ours.step(content, gradient, ours.init(content, SPACE))
+    expected, _ = ours.inner.step(content, gradient, ours.inner.init(content, SPACE))
     assert torch.equal(moved, expected)
     assert build(describe(ours)) == ours
     with pytest.raises(ValueError, match="count"):
@@ -215,9 +251,9 @@ def test_muon_moves_along_every_direction_of_its_momentum_equally(shape):
     """Against the singular value decomposition, in float64."""
     muon = find("optimizer", "muon")(lr=0.1, momentum=0.0)
     start, (gradient,) = torch.zeros(shape), gradients(1, *shape)
-    content, _ = muon.step(start, gradient, muon.init(start))
+    content, _ = muon.step(start, gradient, muon.init(start, SPACE))
     left, sizes, right = torch.linalg.svd(gradient.double(), full_matrices=False)
-    moved = left.mT @ (-content.double() / (0.1 * max(shape[1:]) ** 0.5)) @ right.mT
+    moved = left.mT @ (-content.double() / (0.1 * SPACE.scale * max(shape[1:]) ** 0.5)) @ right.mT
     lengths = moved.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(moved, torch.diag_embed(lengths), atol=1e-3, rtol=0)
     # The quintic iteration brings all but vanishing singular values near one.
@@ -228,7 +264,7 @@ def test_muon_moves_along_every_direction_of_its_momentum_equally(shape):
 def test_muons_steps_get_shorter():
     muon = find("optimizer", "muon")(lr=0.1, momentum=0.0, decay=10.0)
     content = torch.zeros(1, 2, 8)
-    state, lengths = muon.init(content), []
+    state, lengths = muon.init(content, SPACE), []
     for _ in range(21):
         after, state = muon.step(content, gradients(1, 1, 2, 8)[0], state)
         lengths.append((after - content).norm().item())

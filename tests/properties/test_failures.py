@@ -65,8 +65,8 @@ class StartsBadly(Optimizer):
                 content[row, 0, 0] = self.value
         return content
 
-    def init(self, content):
-        return self.inner.init(content)
+    def init(self, content, space):
+        return self.inner.init(content, space)
 
     def step(self, content, gradient, state):
         return self.inner.step(content, gradient, state)
@@ -126,8 +126,8 @@ class TakesMemory(Optimizer):
     def start(self, keys, space, texts):
         return self.inner.start(keys, space, texts)
 
-    def init(self, content):
-        return self.inner.init(content)
+    def init(self, content, space):
+        return self.inner.init(content, space)
 
     def step(self, content, gradient, state):
         if len(content) > self.memory:

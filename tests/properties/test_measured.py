@@ -100,7 +100,9 @@ def test_best_of_exact_contents_is_the_one_with_the_largest_margin():
         task,
         objective=QuadraticObjective(),
         criterion=Never(),
-        optimizer=find("optimizer", "adam")(lr=1.5, betas=(0.9, 0.999), start_scale=1.0),
+        optimizer=find("optimizer", "adam")(
+            lr=1.5, betas=(0.9, 0.999), hypergradient=0.0, start_scale=1.0
+        ),
         slots=2,
         max_steps=16,
     ):

@@ -16,7 +16,7 @@ def test_curves_are_thinned(max_steps):
         QuadraticGenerator(tolerance=0.0),
         [Example(id="e", question="q", answer="900")],
         objective=QuadraticObjective(),
-        optimizer=find("optimizer", "adam")(),
+        optimizer=find("optimizer", "adam")(lr=2.4, hypergradient=0.0),
         slots=1,
         max_steps=max_steps,
     )

@@ -26,7 +26,7 @@ class Planned(Optimizer):
             [torch.full((space.slots, space.width), self.places[key.attempt]) for key in keys]
         )
 
-    def init(self, content):
+    def init(self, content, space):
         return ()
 
     def step(self, content, gradient, state):
@@ -216,7 +216,7 @@ class Falling(Optimizer):
     def start(self, keys, space, texts):
         return torch.full((len(keys), space.slots, space.width), 6.0)
 
-    def init(self, content):
+    def init(self, content, space):
         return ()
 
     def step(self, content, gradient, state):

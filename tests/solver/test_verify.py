@@ -39,7 +39,7 @@ def solved(verify, count=1, **options):
             verify=verify,
             **{
                 "objective": QuadraticObjective(),
-                "optimizer": find("optimizer", "adam")(lr=0.1),
+                "optimizer": find("optimizer", "adam")(lr=0.1, betas=(0.6, 0.9), hypergradient=0.0),
                 "criterion": find("criterion", "exact")(margin=0.0),
                 "slots": 2,
                 "max_steps": 200,
@@ -89,7 +89,7 @@ def test_what_never_passes_is_uncertified_when_the_budget_is_spent():
 
 
 def test_what_never_passes_gets_its_other_attempts_too():
-    adam = find("optimizer", "adam")(lr=0.1)
+    adam = find("optimizer", "adam")(lr=0.1, betas=(0.6, 0.9), hypergradient=0.0)
     (outcome,) = solved(
         Verifier(3.0), optimizer=find("optimizer", "restarts")(adam, count=3), max_steps=80
     )
@@ -101,7 +101,7 @@ def test_what_never_passes_gets_its_other_attempts_too():
 def test_an_exact_row_at_the_end_of_its_budget_is_certified_and_not_restarted():
     """The criterion asks for more than certification does."""
     verify = Verifier(0.3)
-    adam = find("optimizer", "adam")(lr=0.1)
+    adam = find("optimizer", "adam")(lr=0.1, betas=(0.6, 0.9), hypergradient=0.0)
     (outcome,) = solved(
         verify,
         criterion=find("criterion", "exact")(margin=1.999999),
@@ -188,7 +188,7 @@ def steps_of_outcomes(examples, verify=None, **options):
         examples,
         verify=verify,
         objective=QuadraticObjective(),
-        optimizer=find("optimizer", "adam")(lr=0.1),
+        optimizer=find("optimizer", "adam")(lr=0.1, betas=(0.6, 0.9), hypergradient=0.0),
         criterion=find("criterion", "exact")(margin=0.0),
         slots=2,
         on_step=lambda _: steps.append(1),

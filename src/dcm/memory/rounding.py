@@ -132,8 +132,8 @@ class FromKept(Optimizer):
                 fresh[row] = self.content(key.example_id).to(space.device)
         return fresh
 
-    def init(self, content: Tensor) -> State:
-        return self.inner.init(content)
+    def init(self, content: Tensor, space: Space) -> State:
+        return self.inner.init(content, space)
 
     def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
         return self.inner.step(content, gradient, state)

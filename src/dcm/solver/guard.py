@@ -89,10 +89,10 @@ def start(
     return content
 
 
-def optimizer_state(optimizer: Optimizer, content: Tensor) -> State:
+def optimizer_state(optimizer: Optimizer, content: Tensor, space: Space) -> State:
     """The optimiser's state of fresh rows."""
     with blame(optimizer, "init"):
-        state = optimizer.init(content)
+        state = optimizer.init(content, space)
         _check_state(state, len(content))
     return state
 

@@ -286,7 +286,7 @@ class Lanes:
             Best(each, -math.inf, 0, (math.nan,) * len(row.item.ids), -math.inf, math.nan)
             for row, each in zip(rows, content, strict=True)
         ]
-        optimizer = guard.optimizer_state(self.setup.optimizer, content)
+        optimizer = guard.optimizer_state(self.setup.optimizer, content, self.setup.space)
         criterion = guard.criterion_state(self.setup.criterion, len(rows), content.device)
         return self._assemble(rows, content, optimizer, criterion, nothing)
 

@@ -102,7 +102,7 @@ class OptimizerContract(ComponentContract):
         for row in range(_ROWS):
             alone = content[[row]]
             own = [gradient[[row]] for gradient in gradients]
-            walked = _walk(optimizer, alone, optimizer.init(alone), own)
+            walked = _walk(optimizer, alone, optimizer.init(alone, SPACE), own)
             assert same(walked, take(together, torch.tensor([row])))
 
     @FEW
@@ -156,7 +156,7 @@ class OptimizerContract(ComponentContract):
 
 def _begin(optimizer: Optimizer) -> tuple[Tensor, State]:
     content = optimizer.start(KEYS[:_ROWS], SPACE, TEXTS[:_ROWS])
-    return content, optimizer.init(content)
+    return content, optimizer.init(content, SPACE)
 
 
 def _walk(
