@@ -90,9 +90,9 @@ class Recordings:
                 return function(first, *others)
             timed = _Timed(positions)
             with timed.watched():
-                found = function(first, *others)
+                result = function(first, *others)
             self._timed = timed  # only now: a pass that fails, of memory say, tells nothing
-            return found
+            return result
         if recording is None or self._busy:
             return function(first, *others)
         going = Pass()
