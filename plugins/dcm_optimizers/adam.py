@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -41,6 +41,12 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
         raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {value}")
 
 
+def follows(slots: int) -> float:
+    """The default of `hypergradient` for K slots: the way of a single slot is the least even, and
+    its learning rate must not follow every bend."""
+    return float(min(0.5, 0.1 * slots ** (1 / 3)))
+
+
 @attrs.frozen
 class Adam(FromText):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), each row by itself, with a rate that it finds.
@@ -60,7 +66,8 @@ class Adam(FromText):
             input embeddings; None chooses one by K.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
-        hypergradient: how strongly a row's learning rate follows its gradients; 0 keeps it.
+        hypergradient: how strongly a row's learning rate follows its gradients, below 1; 0 keeps
+            it, None chooses by K.
         start_scale: standard deviation of the noise, in units of the standard deviation of the
             model's input embeddings; None chooses one by K.
         text_scale: factor of the embeddings of the texts' tokens; 0 starts from noise alone, None
@@ -72,13 +79,18 @@ class Adam(FromText):
         default=(0.7, 0.9), converter=_betas, validator=_two_below_one
     )
     eps: float = attrs.field(default=1e-8, validator=attrs.validators.gt(0))
-    hypergradient: float = attrs.field(
-        default=0.3, validator=[attrs.validators.ge(0), attrs.validators.lt(1)], kw_only=True
+    hypergradient: float | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional([attrs.validators.ge(0), attrs.validators.lt(1)]),
+        kw_only=True,
     )
 
     def learning_rate(self, slots: int) -> float:
         """The default learning rate for K slots: few slots must move far, many share the way."""
         return float(12 * slots**-1.1)
+
+    def chosen(self, slots: int) -> Mapping[str, float]:
+        return {**super().chosen(slots), "hypergradient": follows(slots)}
 
     def init(self, content: Tensor, space: Space) -> AdamState:
         lr = self.learning_rate(space.slots) if self.lr is None else self.lr
@@ -95,8 +107,9 @@ class Adam(FromText):
         root = (second / (1 - second_left).float()[:, None, None]).sqrt_().add_(self.eps)
         direction = first / (1 - first_left).float()[:, None, None] / root
         rate = state.rate
-        if self.hypergradient:
-            rate = rate * (1 + self.hypergradient * _cosine(gradient, state.direction))
+        share = follows(content.shape[1]) if self.hypergradient is None else self.hypergradient
+        if share:
+            rate = rate * (1 + share * _cosine(gradient, state.direction))
         moved = content - rate[:, None, None] * direction
         return moved, AdamState(first, second, direction, rate, first_left, second_left)
 

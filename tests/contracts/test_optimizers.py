@@ -14,7 +14,7 @@ from dcm_optimizers.restarts import Restarts
 class TestAdam(OptimizerContract):
     covers = "optimizer/adam"
 
-    @pytest.fixture(params=[{}, {"lr": 0.05, "betas": [0.5, 0.9], "start_scale": 0.5}])
+    @pytest.fixture(params=[{}, {"lr": 0.1, "betas": [0.5, 0.9], "start_scale": 0.5}])
     def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
         return Adam(**request.param)
 
@@ -22,7 +22,7 @@ class TestAdam(OptimizerContract):
 class TestMuon(OptimizerContract):
     covers = "optimizer/muon"
 
-    @pytest.fixture(params=[{}, {"lr": 0.05, "momentum": 0.9, "decay": 5.0, "start_scale": 0.5}])
+    @pytest.fixture(params=[{}, {"lr": 0.1, "momentum": 0.9, "decay": 5.0, "start_scale": 0.5}])
     def optimizer(self, request: pytest.FixtureRequest) -> Optimizer:
         return Muon(**request.param)
 

@@ -31,14 +31,17 @@ def experiment(generator: Generator, **fields: Any) -> Experiment:
 def test_what_was_left_open_is_recorded_as_numbers(generator: Generator) -> None:
     found = chosen_values(experiment(generator))
     adam = Adam().chosen(16)
-    assert set(adam) == {"lr", "start_scale", "text_scale", "gradient_temperature"}
+    named = {"lr", "start_scale", "text_scale", "gradient_temperature", "hypergradient"}
+    assert set(adam) == named
     expected = {f"optimizer.inner.{name}": value for name, value in adam.items()}
     expected |= {"criterion.margin": generator.logit_noise, "generator.device": "cpu"}
     assert expected.items() <= found.items()
 
 
 def test_what_was_given_is_not_called_chosen(generator: Generator) -> None:
-    given = Adam(lr=0.5, start_scale=1.0, text_scale=0.0, gradient_temperature=1.0)
+    given = Adam(
+        lr=0.5, start_scale=1.0, text_scale=0.0, gradient_temperature=1.0, hypergradient=0.0
+    )
     found = chosen_values(experiment(generator, optimizer=given, criterion=Exact(margin=0.1)))
     assert set(found) <= {"generator.device", "generator.dtype"}
 

@@ -145,7 +145,8 @@ class OptimizerContract(ComponentContract):
 
     def test_it_descends_a_quadratic(self, optimizer: Optimizer) -> None:
         content, state = _begin(optimizer)
-        place = content + SPACE.scale * torch.linspace(-2, 2, content[0].numel()).reshape(
+        # As far away as contents are from where they start, in units of the embeddings.
+        place = content + SPACE.scale * torch.linspace(-4, 4, content[0].numel()).reshape(
             content[0].shape
         )
         first = (content - place).square().sum((1, 2))
