@@ -225,9 +225,7 @@ def main() -> None:
     parser.add_argument("--shape-rows", type=int, help="default: as many")
     parser.add_argument("--nano-rows", type=int, nargs=2, default=[1000, 10000], metavar="N")
     parser.add_argument("--gpus", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument(
-        "--gib", default="72,32", help="of the unequal cards (default: %(default)s)"
-    )
+    parser.add_argument("--gib", default="72,32", help="of unequal cards (default: %(default)s)")
     parser.add_argument("--lanes", type=int, help="default: found")
     parser.add_argument("--compiled", action="store_true", help="layers of the shape")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
