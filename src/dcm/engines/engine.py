@@ -18,6 +18,9 @@ NAMES = {
 }
 """name -> class"""
 
+RUN_IS_GONE = 3
+"""The exit status of a worker whose run is gone."""
+
 
 @attrs.frozen
 class Gone:
@@ -93,6 +96,11 @@ class Engine(ABC):
     def leads(self) -> bool:
         """Whether this process leads the run. One that does not calls `serve` instead."""
         return True
+
+    @property
+    def restarted(self) -> bool:
+        """Whether this is a job that was started again after a failure, and goes on."""
+        return False
 
     def serve(self, work: str) -> None:
         """Work for the process that leads, until it has no more work."""

@@ -13,7 +13,7 @@ import traceback
 from contextlib import suppress
 from typing import IO
 
-from dcm.engines.engine import function_of
+from dcm.engines.engine import RUN_IS_GONE, function_of
 
 _LAST_WORDS = 2000  # bytes
 
@@ -88,11 +88,14 @@ def main() -> None:
     from dcm.engines.connection import Connecting, keep_alive
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends its workers
-    told = json.loads(sys.stdin.buffer.readline())
+    told = json.loads(_read_line())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection = Client(tuple(told["address"]), authkey=bytes.fromhex(told["secret"]))
-    keep_alive(connection)
-    connection.send_bytes(told["name"].encode())
+    try:
+        connection = Client(tuple(told["address"]), authkey=bytes.fromhex(told["secret"]))
+        keep_alive(connection)
+        connection.send_bytes(told["name"].encode())
+    except (OSError, EOFError):
+        os._exit(RUN_IS_GONE)
     try:
         function_of(told["work"])(Connecting(connection))
         code = 0
@@ -103,6 +106,15 @@ def main() -> None:
     os._exit(code)  # without taking libraries down, which may hang
 
 
+def _read_line() -> bytes:
+    # Not by `sys.stdin`, whose lock a thread that waits would keep when the process ends.
+    line = b""
+    while not line.endswith(b"\n") and (read := os.read(0, 1)):
+        line += read
+    return line
+
+
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
+    while os.read(0, 1):
+        pass
+    os._exit(RUN_IS_GONE)

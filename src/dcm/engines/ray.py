@@ -210,4 +210,5 @@ class _Queues(Link):
 
 def _words(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    # The first sentence: Ray goes on with what may have been the cause.
+    return lines[-1].partition(". ")[0] if lines else type(error).__name__

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from dcm.engines.connected import Connected
+from dcm.engines.engine import RUN_IS_GONE
 from dcm.engines.local import visible_cards
 from dcm.engines.process import start_process
 from dcm.errors import DcmError, UsageError
 
-_KEY = "dcm"
+_KEY, _OVER = "dcm", "dcm/over"
 _HOURS = timedelta(hours=1)
 _AGAIN = 20
+_PATIENCE = 60.0  # seconds until a rank 0 that does not come again is missed
 
 
 class Torchrun(Connected):
@@ -72,19 +76,41 @@ class Torchrun(Connected):
             DcmError: rank 0 is not to be found, or worker after worker dies.
         """
         self._work = work
-        told = json.loads(_store().get(_KEY))
-        self.secret = told["secret"]
-        address = (os.environ["MASTER_ADDR"], told["port"])
-        why = ""
-        for number in range(_AGAIN):
-            process = start_process(work, self._name(number), address, self.secret, _environment())
-            self._processes = {"": process}
-            if process.wait() == 0:
+        store = _store()
+        gone: dict[str, float] = {}
+        losses = 0
+        while losses < _AGAIN:
+            # What is there may be of a rank 0 that was lost, in whose place another comes.
+            told = json.loads(store.get(_KEY))
+            self.secret = told["secret"]
+            address = (os.environ["MASTER_ADDR"], told["port"])
+            name = self._name(losses)
+            process = start_process(work, name, address, self.secret, _environment())
+            try:
+                status, why = process.wait(), process.last_words()
+            finally:
+                process.end(0)
+            if status == 0 or self._is_over(store):
                 return
-            why = process.last_words()
-            if "Connection" in why or "EOF" in why:
-                break
-        raise DcmError(f"the worker of rank {self.rank} ended", why)
+            if status != RUN_IS_GONE:
+                losses += 1
+            elif time.monotonic() - gone.setdefault(self.secret, time.monotonic()) > _PATIENCE:
+                raise DcmError("rank 0 is gone", "", "Go on with the run by --resume")
+            else:
+                time.sleep(1)
+        raise DcmError(f"the worker of rank {self.rank} was lost {losses} times", why)
+
+    def _is_over(self, store: Any) -> bool:
+        """Whether the run has ended, perhaps before this rank was of use to it."""
+        with suppress(RuntimeError):  # where rank 0 had the store, that is gone, too
+            return bool(store.check([_OVER]) and store.get(_OVER).decode() == self.secret)
+        return False
+
+    def close(self) -> None:
+        if self._store is not None:
+            with suppress(RuntimeError):
+                self._store.set(_OVER, self.secret)
+        super().close()
 
 
 def _store() -> Any:

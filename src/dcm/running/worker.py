@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dcm.engines import Link
+from dcm.engines import RUN_IS_GONE, Link
 from dcm.engines.message import pack, unpack
 from dcm.errors import DcmError
 from dcm.example import Example
@@ -111,14 +111,14 @@ class _Way:
             while (message := self._out.get()) is not None:
                 self._link.send(message)
         except OSError:
-            os._exit(1)  # the run is gone
+            os._exit(RUN_IS_GONE)  # the run is gone
 
     def _receive(self) -> None:
         try:
             while True:
                 self._in.put(unpack(self._link.receive())[0])
         except EOFError:
-            os._exit(1)  # the run is gone, and what is computed is nobody's
+            os._exit(RUN_IS_GONE)  # the run is gone, and what is computed is nobody's
 
 
 class _Worker:
