@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import AuthenticationError
@@ -35,6 +36,7 @@ class Connected(Engine):
         self._connections: dict[str, Connection] = {}
         self._processes: dict[str, Started] = {}
         self._launched: set[str] = set()
+        self._others: Counter[str] = Counter()
 
     def _listen(self, host: str) -> int:
         """Let workers connect; the port."""
@@ -54,7 +56,14 @@ class Connected(Engine):
                         return  # it was closed
                     raise
                 keep_alive(connection)
-                self._joined.append((connection.recv_bytes().decode(), connection))
+                self._joined.append((self._known_as(connection.recv_bytes().decode()), connection))
+
+    def _known_as(self, name: str) -> str:
+        """A name that no other worker has had, for one of another process."""
+        if name in self._launched:
+            return name
+        self._others[name] += 1
+        return f"{name}.{self._others[name]}"
 
     def _launch(self, address: tuple[str, int], environment: dict[str, str]) -> str:
         """Start a worker on this machine; its name."""
@@ -101,7 +110,11 @@ class Connected(Engine):
         if connection is not None:
             connection.close()
         process = self._processes.pop(name, None)
-        return Gone("its connection was lost" if process is None else process.last_words())
+        if process is None:
+            return Gone("its connection was lost")
+        why = process.last_words()
+        process.end(0)
+        return Gone(why)
 
     def send(self, worker: str, message: bytes) -> None:
         connection = self._connections.get(worker)

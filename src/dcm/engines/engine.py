@@ -117,7 +117,13 @@ def engine_of(engine: Engine | str, workers: int | None = None) -> Engine:
         return engine
     if engine not in NAMES:
         raise UsageError(f"there is no engine {engine!r}", "", did_you_mean(str(engine), NAMES))
-    made = function_of(NAMES[engine])(**({} if workers is None else {"workers": workers}))
+    if workers is not None and engine == "torchrun":
+        asked = f"{workers} workers were asked for of torchrun"
+        raise UsageError(asked, "There is one a rank", "Leave out the number")
+    try:
+        made = function_of(NAMES[engine])(**({} if workers is None else {"workers": workers}))
+    except ValueError as error:
+        raise UsageError(f"workers = {workers!r:.40} was asked for", str(error.args[0])) from error
     assert isinstance(made, Engine)  # noqa: S101 - NAMES holds engines alone
     return made
 

@@ -22,7 +22,9 @@ class Local(Connected):
         gpus_per_worker: cards that each worker sees; a model of several wants `device_map`.
     """
 
-    workers_wanted: int | None = attrs.field(default=None, alias="workers")
+    workers_wanted: int | None = attrs.field(
+        default=None, alias="workers", validator=whole(1, optional=True)
+    )
     gpus_per_worker: int = attrs.field(default=1, validator=whole(1))
 
     def __attrs_post_init__(self) -> None:

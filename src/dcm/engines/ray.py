@@ -35,7 +35,9 @@ class Ray(Engine):
         cpus_per_worker: cores that each actor reserves.
     """
 
-    workers_wanted: int | None = attrs.field(default=None, alias="workers")
+    workers_wanted: int | None = attrs.field(
+        default=None, alias="workers", validator=whole(1, optional=True)
+    )
     address: str | None = None
     gpus_per_worker: float | None = None
     cpus_per_worker: int = attrs.field(default=1, validator=whole(0))

@@ -63,7 +63,7 @@ class Torchrun(Connected):
         self._launch(self._address, _environment())
 
     def _name(self, number: int) -> str:
-        return f"{self.rank}.{number}"
+        return f"0.{number + 1}"
 
     def replace(self, worker: str) -> None:
         if worker.startswith("0."):
@@ -84,8 +84,7 @@ class Torchrun(Connected):
             told = json.loads(store.get(_KEY))
             self.secret = told["secret"]
             address = (os.environ["MASTER_ADDR"], told["port"])
-            name = self._name(losses)
-            process = start_process(work, name, address, self.secret, _environment())
+            process = start_process(work, str(self.rank), address, self.secret, _environment())
             try:
                 status, why = process.wait(), process.last_words()
             finally:
