@@ -125,7 +125,7 @@ class ProgressLine:
             text = f"{self._loading}, {duration(self._clock() - self._began)}"
             table.add_row(self._spinner, Text(text, no_wrap=True, overflow="ellipsis"))
             return table
-        text = words(progress)
+        text = words(progress, workers=False)  # they have lines of their own
         room = self._console.width - len(text) - 2
         if room >= _LEAST_BAR:
             bar = ProgressBar(progress.examples, progress.finished, width=min(room, 30))
@@ -138,8 +138,8 @@ class ProgressLine:
         return Group(table, *lines)
 
 
-def words(progress: Progress) -> str:
-    """The progress in one line of plain text."""
+def words(progress: Progress, *, workers: bool = True) -> str:
+    """The progress in one line of plain text, with the number of workers or without."""
     if progress.looked_at is not None:
         return f"checking examples, {progress.looked_at} of {progress.examples}"
     if progress.waiting:
@@ -160,7 +160,7 @@ def words(progress: Progress) -> str:
         parts.append(f"{100 * progress.exact_share:.0f} % exact")
     else:
         parts.append("starting")
-    if progress.workers:
+    if progress.workers and workers:
         alive = sum(each.state != "lost" for each in progress.workers)
         parts.append(f"{alive} worker{'' if alive == 1 else 's'}")
     if progress.seconds_left is not None:
@@ -172,7 +172,7 @@ def of_workers(progress: Progress) -> list[str]:
     """How far each worker is, a line each; of many, those that are there are counted by state."""
     alive = [each for each in progress.workers if each.state != "lost"]
     lost = len(progress.workers) - len(alive)
-    told = [f"{lost} lost, their examples were given on"] if lost else []
+    told = [f"  {lost} lost, their examples given on"] if lost else []
     if len(alive) > _MOST_WORKERS:
         states = Counter(each.state for each in alive)
         return [f"  {', '.join(f'{n} {state}' for state, n in states.most_common())}", *told]
@@ -185,4 +185,4 @@ def of_workers(progress: Progress) -> list[str]:
             parts.append(f"{100 * (1 - each.waited / each.seconds):.0f} % busy")
         where = f"{each.host} {each.device}".strip()
         lines.append(f"  {each.name:>{width}}  {', '.join(parts)}, {where}")
-    return [*lines, *(f"  {line}" for line in told)]
+    return [*lines, *told]
