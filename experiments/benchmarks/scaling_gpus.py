@@ -51,25 +51,24 @@ def experiment(kind: str, rows: int, args: argparse.Namespace) -> Any:
             slots=8,
             lanes=32 if cpu else 256,
         )
-    texts = (
-        dcm.find("dataset", "squad")(path=str(args.path), limit=rows)
-        if args.path
-        else dcm.find("dataset", "arithmetic")(count=rows)
-    )
     if kind == "smollm2":
         name = "transformers" if args.model else "nano"
         more = {"model": str(args.model)} if args.model else {}
         dtype = "float32" if cpu else "bfloat16"
         generator = dcm.find("generator", name)(device=args.device, dtype=dtype, **more)
         return dcm.Experiment(
-            generator=generator, dataset=texts, slots=32, baseline_draws=0, lanes=args.lanes
+            generator=generator,
+            dataset=texts(rows, args, shorten=False),
+            slots=32,
+            baseline_draws=0,
+            lanes=args.lanes,
         )
     shape = dcm.find("generator", "bench-shape")(
         args.shape, "float32" if cpu else "bfloat16", args.device, compiled=args.compiled
     )
     return dcm.Experiment(
         generator=shape,
-        dataset=dcm.find("dataset", "bench-shortened")(texts),
+        dataset=texts(rows, args, shorten=True),
         optimizer=dcm.find("optimizer", "adam")(),
         criterion=dcm.find("criterion", "bench-after")(),
         evaluators=(),
@@ -79,6 +78,18 @@ def experiment(kind: str, rows: int, args: argparse.Namespace) -> Any:
         lanes=args.lanes,
         on_error="skip",
     )
+
+
+def texts(rows: int, args: argparse.Namespace, *, shorten: bool) -> Any:
+    """The first pairs of SQuAD's files, one after the other."""
+    import dcm
+
+    if args.path:
+        files = [dcm.find("dataset", "squad")(path=str(path)) for path in args.path]
+        source = dcm.find("dataset", "concatenate")(files)
+    else:
+        source = dcm.find("dataset", "arithmetic")(count=rows)
+    return dcm.find("dataset", "bench-first")(source, rows, shorten)
 
 
 class Watch:
@@ -179,9 +190,10 @@ def in_fresh_process(kind: str, rows: int, workers: int, args: argparse.Namespac
     """The same in a process of its own."""
     options = [
         f"--{name}={value}"
-        for name in ("path", "model", "device", "shape", "lanes")
+        for name in ("model", "device", "shape", "lanes")
         if (value := getattr(args, name)) is not None
     ]
+    options += ["--path", *map(str, args.path)] if args.path else []
     options += ["--compiled"] if args.compiled else []
     command = [sys.executable, __file__, *options, f"--one={kind},{rows},{workers}"]
     environment = {**os.environ, **({GIB: args.gib} if kind == "unequal" else {})}
@@ -218,7 +230,9 @@ def main() -> None:
     )
     every = ["smollm2", "shape", "unequal", "nano"]
     parser.add_argument("--parts", nargs="+", choices=every, default=every)
-    parser.add_argument("--path", type=Path, help="official JSON file of SQuAD (default: sums)")
+    parser.add_argument(
+        "--path", type=Path, nargs="+", help="official JSON files of SQuAD (default: sums)"
+    )
     parser.add_argument("--model", type=Path, help="folder of SmolLM2 (default: nano)")
     parser.add_argument("--shape", default="qwen2.5-7b", help="(default: %(default)s)")
     parser.add_argument("--rows", type=int, default=2000, help="(default: %(default)s)")

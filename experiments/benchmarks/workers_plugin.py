@@ -34,7 +34,7 @@ def dcm_criteria() -> Iterable[dcm.Component]:
 
 @dcm.hookimpl
 def dcm_datasets() -> Iterable[dcm.Component]:
-    return [dcm.Component("bench-shortened", f"{__name__}:Shortened", "shorter texts")]
+    return [dcm.Component("bench-first", f"{__name__}:First", "the first pairs")]
 
 
 @attrs.frozen
@@ -56,13 +56,16 @@ class AfterSome(After):
 
 
 @attrs.frozen
-class Shortened(dcm.TaskDataset):
-    """Pairs of another data set, as short as bytes make them for tokens."""
+class First(dcm.TaskDataset):
+    """The first pairs of another data set; shortened, as short as bytes make them for tokens."""
 
     dataset: dcm.TaskDataset
+    count: int
+    shorten: bool = False
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return min(self.count, len(self.dataset))
 
     def __getitem__(self, index: int) -> dcm.Example:
-        return shortened(self.dataset[index])
+        pair = self.dataset[index]
+        return shortened(pair) if self.shorten else pair

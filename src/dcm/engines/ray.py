@@ -16,6 +16,7 @@ from dcm.errors import UsageError
 from dcm.fields import whole
 
 _GROW_SECONDS = 5.0
+_DONE = True
 _AHEAD = 2  # messages that an actor keeps for the run
 
 
@@ -146,6 +147,8 @@ class Ray(Engine):
             except Exception as error:  # noqa: BLE001 - whatever it is, the actor is no more
                 yield name, self._gone(name, _words(error))
                 continue
+            if message is _DONE:
+                continue  # what it said last is still to come
             if message is None:
                 yield name, self._gone(name, "it ended")
             else:
@@ -189,8 +192,10 @@ class _Actor:
         self._out: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
         self._in: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def work(self, work: str) -> None:
+    def work(self, work: str) -> bool:
         function_of(work)(_Queues(self._in, self._out))
+        self._out.put(None)
+        return _DONE
 
     def next(self) -> bytes | None:
         return self._out.get()

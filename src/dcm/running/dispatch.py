@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 
@@ -33,25 +34,23 @@ class Dispatch:
         self._alone: Counter[str] = Counter()
         self.unfinished = len(self._fresh)
 
-    def give(self, worker: str, count: int, workers: int) -> list[Task]:
+    def give(self, worker: str, count: int, share: float) -> list[Task]:
         """Examples for a worker, at most `count`; none where it has its share, or there are none.
 
-        Its share are as many of those that are not finished as the others have, so that none is
-        idle at the end while others have examples that wait. A worker without any gets at least
-        one.
+        None has more than its share of those that are not finished, so that none is idle at the
+        end while others have examples that wait. A worker without any gets at least one.
 
         Args:
             worker: its name.
             count: for how many it has room.
-            workers: how many there are.
+            share: its part of the work that all workers do at a time, 0 to 1.
         """
         held = self._held.setdefault(worker, {})
         if worker in self._apart and held:
             return []
         self._apart.discard(worker)
         if self._fresh:
-            share = -(-self.unfinished // max(1, workers))
-            most = max(share - len(held), 0 if held else 1)
+            most = max(math.ceil(share * self.unfinished) - len(held), 0 if held else 1)
             given = [self._fresh.popleft() for _ in range(min(count, most, len(self._fresh)))]
         elif self._suspects and not held:
             given = self._suspects.popleft()

@@ -210,13 +210,26 @@ class Many:
     def _serve(self) -> None:
         """Give examples to those that have asked for some."""
         for name, count in list(self._wanting.items()):
-            given = self._dispatch.give(name, count, self.engine.workers)
+            given = self._dispatch.give(name, count, self._share(name))
             if given:
                 del self._wanting[name]
                 self.engine.send(name, pack({"kind": "tasks", "tasks": given}))
             state = "working" if self._dispatch.held(name) else "waiting"
             if self._progress[name].state != state:
                 self._set(name, state=state)
+
+    def _share(self, name: str) -> float:
+        """A worker's part of the steps that all do at a time; an equal one while it is unknown."""
+        speeds = {
+            each.name: each.row_steps / (each.seconds - each.waited)
+            for each in self.workers
+            if each.state != "lost" and each.row_steps and each.seconds > each.waited
+        }
+        part = 1 / max(1, self.engine.workers)
+        if name not in speeds:
+            return part
+        # Those that are still loading may be as fast as the others.
+        return len(speeds) * part * speeds[name] / sum(speeds.values())
 
     def _finished(
         self, name: str, told: dict[str, Any], tensors: dict[str, Tensor]

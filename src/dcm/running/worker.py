@@ -225,7 +225,9 @@ class _Supply(Iterator[Example]):
         while not self._ready and not self.over:
             if not self._asked:
                 lanes = self._solving.stats.lanes
-                room = max(1, lanes + max(_SPARE, lanes // 8) - self.held)
+                room = lanes + max(_SPARE, lanes // 8) - self.held
+                if room < 1:
+                    return False
                 self._way.send({"kind": "take", "count": room})
                 self._asked = True
             if self.held:
