@@ -152,6 +152,13 @@ def test_a_run_goes_on_with_other_workers_or_with_none(alone, tmp_path) -> None:
     assert read(tmp_path / "run") == read(alone)
 
 
+def test_one_engine_serves_several_runs(alone, tmp_path) -> None:
+    engine = Local(workers=2)
+    for name in ("one", "two"):
+        small().run(tmp_path / name, engine=engine)
+        assert read(tmp_path / name) == read(alone)
+
+
 PLUGIN = """
 import os
 import attrs
