@@ -104,12 +104,15 @@ def drive(args: argparse.Namespace) -> None:
     many = None if args.engine == "torchrun" else args.workers
     resume = (folder / "experiment.json").exists()
 
+    paused: list[int] = []
+
     def on_progress(progress: Any) -> None:
         told = json.loads(state_of(args).read_text())
         pids = [each.pid for each in progress.workers]
         told["pids"] = sorted({*told["pids"], *pids})
         working = [each for each in progress.workers if each.state == "working"]
-        remote = [each for each in working if not each.name.startswith("0.")]
+        there = [each for each in progress.workers if each.state in ("working", "waiting")]
+        remote = [each for each in there if not each.name.startswith("0.")]
         kill = 0
         if told["plan"] and progress.finished >= told["plan"][0][0]:
             what = told["plan"][0][1]
@@ -119,6 +122,12 @@ def drive(args: argparse.Namespace) -> None:
             elif chosen:
                 pid = chosen[len(told["done"]) % len(chosen)].pid
                 kill = parent_of(pid) if what == "rank" else pid
+                while paused:
+                    os.kill(paused.pop(), signal.SIGCONT)
+            elif not paused:  # the other rank comes late: this one must not end the run before it
+                paused.extend(each.pid for each in working)
+                for pid in paused:
+                    os.kill(pid, signal.SIGSTOP)
         if kill:
             told["done"].append([progress.finished, what])
             told["plan"].pop(0)
