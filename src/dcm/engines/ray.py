@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import threading
@@ -29,8 +30,8 @@ class Ray(Engine):
 
     Attributes:
         workers_wanted: how many; None for as many as there are GPUs.
-        address: of the cluster, "auto" or "ray://host:10001", say; None for the one of
-            RAY_ADDRESS, else for a cluster on this machine alone that ends with the run.
+        address: of the cluster, "auto" or "host:6379", say; None for the one of RAY_ADDRESS, else
+            for a cluster on this machine alone that ends with the run.
         gpus_per_worker: GPUs that each actor reserves and sees, a part of one perhaps; None for
             one where the cluster has any.
         cpus_per_worker: cores that each actor reserves.
@@ -45,7 +46,7 @@ class Ray(Engine):
 
     def __attrs_post_init__(self) -> None:
         self._work = ""
-        self._gpus = 0.0
+        self._gpus: float | None = None
         self._actors: dict[str, Any] = {}
         self._waiting: dict[Any, str] = {}
         self._count = 0
@@ -57,18 +58,14 @@ class Ray(Engine):
             import ray
         except ImportError as error:
             do = "Install it: pip install 'dynamic-context-memory[ray]'"
-            raise UsageError("the engine ray needs the package ray", "It is not there", do) from (
-                error
-            )
+            asked = "the engine ray needs the package ray"
+            raise UsageError(asked, "It is not there", do) from error
         self._work = work
         if not ray.is_initialized():
             self._connect(ray)
-        there = float(ray.cluster_resources().get("GPU", 0))
-        self._gpus = (
-            (1.0 if there else 0.0)
-            if self.gpus_per_worker is None
-            else (float(self.gpus_per_worker))
-        )
+        self._gpus = self.gpus_per_worker
+        if self._gpus is None:
+            self._gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
         count = self._room() if self.workers_wanted is None else self.workers_wanted
         if not count:
             asked = "workers were asked for, and the cluster has no GPU for each"
@@ -81,22 +78,16 @@ class Ray(Engine):
         """Connect to the cluster, or make one of this machine."""
         main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGTERM) if main else None
-        count = self.workers_wanted
-        options: dict[str, Any] = {"address": self.address} if self.address else {}
-        if not self.address and count is not None:
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {"address": address}
+        if address is None:
             # A machine of few cores may still have so many processes.
-            import os
-
-            if "RAY_ADDRESS" not in os.environ:
-                options["num_cpus"] = max(count * self.cpus_per_worker, os.cpu_count() or 1)
+            cpus = max((self.workers_wanted or 1) * self.cpus_per_worker, os.cpu_count() or 1)
+            options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         try:
-            ray.init(
-                **options, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-            ) if not self.address else ray.init(
-                **options, log_to_driver=False, logging_level="ERROR"
-            )
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            asked = f"no Ray cluster at {self.address or 'RAY_ADDRESS'}"
+            asked = f"there is no Ray cluster at {address or 'this machine'}"
             raise UsageError(asked, str(error).partition("\n")[0], "Check the address") from error
         finally:
             if main and handler is not None:
