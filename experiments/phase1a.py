@@ -29,6 +29,7 @@ from dcm.cli.fields import component
 from dcm.cli.overrides import TRACKER, build_parts, check, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.reporting import reporting
+from dcm.engines import engine_of
 from dcm.errors import UsageError
 from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report, write_report
 from dcm.running.experiment import Experiment
@@ -93,6 +94,8 @@ def options() -> argparse.ArgumentParser:
         default="auto",
         help="how gates count; auto is seed-rule unless it is vacuous, then exact",
     )
+    add("--engine", choices=("local", "ray"), help="where workers solve each run's examples")
+    add("--workers", type=int, metavar="N", help="how many; one a GPU unless given")
     add("--force", action="store_true", help="go on past failed gates; the result says so")
     add("--json", action="store_true", help="print protocol.json in place of tables")
     add("--debug", action="store_true", help="show the traceback of an error")
@@ -231,7 +234,11 @@ def main(arguments: list[str] | None = None) -> int:
     asked = options().parse_args(arguments)
     with Shown(asked.json) as shown:
         record = Protocol(
-            plan(asked), asked.out, resume=asked.resume, listener=shown.listener
+            plan(asked),
+            asked.out,
+            resume=asked.resume,
+            listener=shown.listener,
+            engine=engine_of(asked.engine, asked.workers) if asked.engine else None,
         ).run()
     write_report(record, asked.out / "report.txt")
     if asked.json:

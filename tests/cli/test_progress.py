@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import attrs
 import pytest
 from rich.console import Console
 
 from dcm.cli.figures import duration, percent, rate, size
-from dcm.cli.progress import ProgressLine, words
-from dcm.running.progress import Progress
+from dcm.cli.progress import ProgressLine, of_workers, words
+from dcm.running.progress import Progress, WorkerProgress
 
 
 def progress(finished: int, **changes: Any) -> Progress:
@@ -152,3 +153,26 @@ def _lines(line: ProgressLine, width: int) -> list[str]:
 )
 def test_figures_have_their_units(figure: str, text: str) -> None:
     assert figure == text
+
+
+def test_each_worker_has_a_line_and_many_are_counted() -> None:
+    working = WorkerProgress(
+        name="0",
+        host="node",
+        device="cuda",
+        state="working",
+        finished=12,
+        row_steps=900,
+        seconds=10.0,
+        waited=0.5,
+    )
+    lost = WorkerProgress(name="1", state="lost")
+    told = Progress(100, 12, 12, 12, 900, 10.0, 64, None, workers=(working, lost))
+    assert of_workers(told) == [
+        "  0  working, 12 done, 90 row-steps/s, 95 % busy, node cuda",
+        "  1 lost, their examples given on",
+    ]
+    assert words(told).endswith(", 1 worker")
+    many = attrs.evolve(told, workers=(working,) * 20)
+    assert of_workers(many) == ["  20 working"]
+    assert words(many).endswith(", 20 workers")

@@ -11,6 +11,7 @@ import dcm
 from dcm.cli.paraphrase import paraphrase
 from dcm.cli.plan import plan
 from dcm.cli.reporting import reporting
+from dcm.cli.run_folder import track, verify
 
 app = typer.Typer(
     add_completion=False,
@@ -115,6 +116,23 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not track with MLflow.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Many workers: local, ray or torchrun.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many; default one a GPU.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a Ray cluster, as auto."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(metavar="N", help="Cards that a worker gets; default 1.")
+    ] = None,
     max_failures: Annotated[
         float | None,
         typer.Option(
@@ -135,6 +153,7 @@ def run(
     dcm run --set optimizer.inner.lr=0.1 --set evaluators.0.partial=0.4
     dcm run runs/one --seed 1 --out runs/two
     dcm run --out runs/two --resume
+    dcm run --engine ray --address auto --out runs/three
 
     A key is a field of the experiment (slots, max_steps, seed, lanes, layout, baseline_draws,
     on_error), or a component and its field: dataset.limit, optimizer.inner.lr, tracker.uri;
@@ -143,7 +162,8 @@ def run(
 
     Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 ended by SIGTERM.
     """
-    from dcm.cli.run import Request
+    from dcm.cli.run import Request, given
+    from dcm.cli.workforce import Workforce
 
     request = Request(
         experiment=experiment,
@@ -157,18 +177,12 @@ def run(
         evaluators=evaluator or (),
         settings=[
             *(settings or ()),
-            *(
-                f"{key}={value}"
-                for key, value in {
-                    "slots": slots,
-                    "dataset.limit": limit,
-                    "max_steps": max_steps,
-                    "lanes": lanes,
-                    "generator.dtype": dtype,
-                    "generator.device": device,
-                }.items()
-                if value is not None
-            ),
+            *given("slots", slots),
+            *given("dataset.limit", limit),
+            *given("max_steps", max_steps),
+            *given("lanes", lanes),
+            *given("generator.dtype", dtype),
+            *given("generator.device", device),
         ],
         seed=seed,
         out=out,
@@ -176,64 +190,14 @@ def run(
         track=not no_track,
         json=json,
         max_failures=max_failures,
+        workforce=Workforce(engine, workers, address, gpus_per_worker),
     )
     with reporting(debug, request.how_to_go_on):
         request.run()
 
 
-@app.command()
-def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
-    certify: Annotated[
-        bool, typer.Option("--certify", help="Decode all contents again, with the run's model.")
-    ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="As for 'dcm run'; with --certify."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    debug: _Debug = False,
-) -> None:
-    """Check that a run's folder holds what the run wrote: every line, every content.
-
-    \b
-    dcm verify runs/one
-    dcm verify runs/one --certify
-    dcm verify runs/one --certify --set dataset.path=/where/it/is/now.json
-
-    It changes nothing; 'dcm run --out DIR --resume' mends what can be mended.
-    Exit status: 0 all is sound, 1 something is not, 2 it is no run.
-    """
-    from dcm.cli.verify import print_verification
-
-    with reporting(debug):
-        if print_verification(directory, certify, settings or (), json):
-            raise typer.Exit(1)
-
-
-@app.command()
-def track(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="tracker.KEY=VALUE", help="Set the tracker or its fields."),
-    ] = None,
-    debug: _Debug = False,
-) -> None:
-    """Tell a tracker of a run that is there: what was not sent when it ran.
-
-    \b
-    dcm track runs/one
-    dcm track runs/one --set tracker.uri=http://tracking.example.org:5000
-
-    It becomes a run of its own there. The default tracker is mlflow.
-    """
-    from dcm.cli.track import track_directory
-
-    with reporting(debug):
-        track_directory(directory, settings or ())
-
-
+app.command()(verify)
+app.command()(track)
 app.command()(paraphrase)
 app.command()(plan)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 _LEAST_BAR = 6
+_MOST_WORKERS = 8  # that have a line each
 
 
 class ProgressLine:
@@ -123,18 +125,21 @@ class ProgressLine:
             text = f"{self._loading}, {duration(self._clock() - self._began)}"
             table.add_row(self._spinner, Text(text, no_wrap=True, overflow="ellipsis"))
             return table
-        text = words(progress)
+        text = words(progress, workers=False)  # they have lines of their own
         room = self._console.width - len(text) - 2
         if room >= _LEAST_BAR:
             bar = ProgressBar(progress.examples, progress.finished, width=min(room, 30))
             table.add_row(bar, Text(text, no_wrap=True))
         else:
             table.add_row(Text(text, no_wrap=True, overflow="ellipsis"))
-        return table
+        if not progress.workers:
+            return table
+        lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in of_workers(progress)]
+        return Group(table, *lines)
 
 
-def words(progress: Progress) -> str:
-    """The progress in one line of plain text."""
+def words(progress: Progress, *, workers: bool = True) -> str:
+    """The progress in one line of plain text, with the number of workers or without."""
     if progress.looked_at is not None:
         return f"checking examples, {progress.looked_at} of {progress.examples}"
     if progress.waiting:
@@ -155,6 +160,29 @@ def words(progress: Progress) -> str:
         parts.append(f"{100 * progress.exact_share:.0f} % exact")
     else:
         parts.append("starting")
+    if progress.workers and workers:
+        alive = sum(each.state != "lost" for each in progress.workers)
+        parts.append(f"{alive} worker{'' if alive == 1 else 's'}")
     if progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
     return ", ".join(parts)
+
+
+def of_workers(progress: Progress) -> list[str]:
+    """How far each worker is, a line each; of many, those that are there are counted by state."""
+    alive = [each for each in progress.workers if each.state != "lost"]
+    lost = len(progress.workers) - len(alive)
+    told = [f"  {lost} lost, their examples given on"] if lost else []
+    if len(alive) > _MOST_WORKERS:
+        states = Counter(each.state for each in alive)
+        return [f"  {', '.join(f'{n} {state}' for state, n in states.most_common())}", *told]
+    width = max((len(each.name) for each in alive), default=0)
+    lines = []
+    for each in alive:
+        parts = [f"{each.state}", f"{each.finished} done"]
+        if each.row_steps and each.seconds:
+            parts.append(f"{each.row_steps / each.seconds:,.0f} row-steps/s")
+            parts.append(f"{100 * (1 - each.waited / each.seconds):.0f} % busy")
+        where = f"{each.host} {each.device}".strip()
+        lines.append(f"  {each.name:>{width}}  {', '.join(parts)}, {where}")
+    return [*lines, *told]

@@ -26,8 +26,10 @@ from dcm.cli.overrides import (
 )
 from dcm.cli.progress import ProgressLine
 from dcm.cli.tables import closing_table
+from dcm.cli.workforce import Workforce, default_engine
 from dcm.errors import DcmError, UsageError
 from dcm.plugins import installed
+from dcm.running.many import WORK
 from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.secrets import mask_secrets
 from dcm.serial import REMOTE_CODE, Description, build
@@ -52,6 +54,7 @@ class Request:
         track: whether to track the run.
         json: print the summary as JSON.
         max_failures: the share of the examples on which a component may fail.
+        workforce: who works.
     """
 
     experiment: Path | None
@@ -64,6 +67,7 @@ class Request:
     track: bool
     json: bool
     max_failures: float | None = None
+    workforce: Workforce = attrs.field(factory=Workforce)
     _running: bool = attrs.field(default=False, init=False)
 
     def run(self) -> None:
@@ -73,6 +77,15 @@ class Request:
             DcmError: what was asked cannot be done, or the run failed.
         """
         settings = [split(setting) for setting in self.settings]
+        engine = self.workforce.find()
+        if engine is not None and not engine.leads:
+            engine.serve(WORK)
+            return
+        if engine is not None and engine.restarted:
+            if self.out is None:
+                asked = "a job that was started again does not know its run"
+                raise UsageError(asked, "", "Say which from the beginning: --out DIR")
+            self.resume = self.resume or (self.out / EXPERIMENT).exists()
         form = self._form()
         check_remote_code(form, settings)
         with ProgressLine() as line:
@@ -95,6 +108,7 @@ class Request:
                 on_progress=line,
                 warn=line.warn,
                 max_failures=self.max_failures,
+                engine=engine or default_engine(form),
             )
         if self.json:
             print(json.dumps({**summary, "out": str(out)}, indent=2, ensure_ascii=False))
@@ -118,6 +132,7 @@ class Request:
                 command += ["--set", mask_secrets(setting)]
         if self.max_failures is not None:
             command += ["--max-failures", f"{self.max_failures:g}"]
+        command += self.workforce.arguments()
         return f"What is finished is kept; go on with: {shlex.join(command)}"
 
     def _form(self) -> Description:
@@ -180,6 +195,11 @@ class _Remembering(Tracker):
             return mask_secrets(self.started.hint) if self.started else ""
         except (Exception, SystemExit):  # noqa: BLE001 - tracking must not stop a run
             return ""
+
+
+def given(key: str, value: object) -> list[str]:
+    """A setting as `--set` takes it; none where there is no value."""
+    return [] if value is None else [f"{key}={value}"]
 
 
 def _built(form: Description) -> Experiment:

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from dcm.engines import Engine
 from dcm.errors import DatasetError
 from dcm.example import Example
 from dcm.modes import Modes
@@ -71,6 +72,7 @@ class Protocol:
         directory: absent or empty, unless `resume`.
         resume: go on with the runs that are there.
         listener: told what happens.
+        engine: where workers solve the examples of each run, as `Experiment.run` has it.
     """
 
     def __init__(
@@ -80,11 +82,13 @@ class Protocol:
         *,
         resume: bool = False,
         listener: Listener | None = None,
+        engine: Engine | str | None = None,
     ) -> None:
         self.plan = plan
         self.path = Path(directory)
         self.resume = resume
         self.listener = listener or Listener()
+        self.engine = engine
         self.experiment = plan.experiment
         self.gates: list[Gate] = []
         self.record: Record = {}
@@ -351,7 +355,13 @@ class Protocol:
         experiment = attrs.evolve(experiment, on_error="skip")
         resume = self.resume and (path / EXPERIMENT).exists()
         try:
-            experiment.run(path, resume=resume, on_progress=on_progress, warn=self.listener.warn)
+            experiment.run(
+                path,
+                resume=resume,
+                on_progress=on_progress,
+                warn=self.listener.warn,
+                engine=self.engine,
+            )
         except _EarlyStop:
             self.listener.warn(f"{name} is stopped: too few of the first {AFTER} have converged")
         return path

@@ -11,6 +11,7 @@ import attrs
 from dcm import fields
 from dcm.criterion import ConvergenceCriterion
 from dcm.dataset import TaskDataset
+from dcm.engines import Engine, engine_of
 from dcm.errors import UsageError
 from dcm.evaluator import Evaluator
 from dcm.fields import one_of, whole
@@ -135,6 +136,8 @@ class Experiment:
         on_progress: Callable[[Progress], None] | None = None,
         warn: Callable[[str], None] | None = None,
         max_failures: float | None = None,
+        engine: Engine | str | None = None,
+        workers: int | None = None,
     ) -> dict[str, Any]:
         """Run it: baselines, solve, certify, evaluate, record, track.
 
@@ -148,18 +151,28 @@ class Experiment:
             warn: called with one line where something went wrong that does not stop the run.
             max_failures: the share of the examples on which a component may fail, 0 to 1; more
                 stop the run. None stops it where the first 20, or all, fail.
+            engine: where workers solve the examples: "local", "ray", "torchrun", or one of
+                `dcm.engines`. None solves them in this process. Workers load the model themselves.
+            workers: how many; None for one a GPU.
 
         Returns:
-            What summary.json holds.
+            What summary.json holds; nothing in a process that works for another (`torchrun`).
 
         Raises:
             DcmError: something asked for is wrong; nothing was written yet, or all that was
                 computed is kept.
         """
+        from dcm.running.many import WORK
         from dcm.running.session import Session
 
+        chosen = None
+        if engine is not None or workers is not None:
+            chosen = engine_of(engine or "local", workers)
+            if not chosen.leads:
+                chosen.serve(WORK)
+                return {}
         return Session(
-            self, Path(directory), resume, tracker, on_progress, warn, max_failures
+            self, Path(directory), resume, tracker, on_progress, warn, max_failures, chosen
         ).run()
 
 

@@ -284,24 +284,29 @@ class RunDirectory:
             return None
         return value if isinstance(value, dict) else None
 
-    def append(self, result: Mapping[str, Any]) -> None:
-        """Write one finished example, and be sure that it is on disk.
+    def append(self, *results: Mapping[str, Any]) -> None:
+        """Write finished examples, and be sure that they are on disk.
 
         Raises:
-            DcmError: the disk refuses it; nothing of it is there.
+            DcmError: the disk refuses it; nothing of them is there.
         """
-        line = json.dumps(result, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        lines = [
+            json.dumps(result, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            for result in results
+        ]
         path = self.path / RESULTS
         with on_disk(path), path.open("ab") as file:
             before = file.tell()
             try:
-                file.write(line)
+                file.write(b"".join(lines))
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
                 with suppress(OSError):
                     file.truncate(before)
                 raise
+        for result in results:
+            self._refs.pop(result.get("id", ""), None)  # nobody asks again; there may be millions
 
     def save_contents(
         self, contents: Mapping[str, Tensor], modes: Mapping[str, Tensor], layout: str
@@ -312,7 +317,7 @@ class RunDirectory:
             self._note_time()
 
     def ref(self, example_id: str) -> ContentRef:
-        """Where the content last saved for an example is."""
+        """Where the content last saved for an example is, until its line is written."""
         return self._refs[example_id]
 
     def load_contents(self, refs: Sequence[ContentRef]) -> list[Tensor]:

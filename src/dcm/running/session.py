@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from dcm.errors import DatasetError, DcmError, UsageError
-from dcm.evaluator import Evaluation
-from dcm.example import Example
-from dcm.modes import Modes
-from dcm.outcome import FAILING, Outcome, Status
-from dcm.running.baselines import Baselines
-from dcm.running.certify import Certifier, unwritable
-from dcm.running.chosen import chosen_values
+from dcm.engines import Engine
+from dcm.errors import DcmError, UsageError
+from dcm.running.alone import Alone
 from dcm.running.curve_parts import CURVES
-from dcm.running.curves import curve_rows, quartiles
+from dcm.running.curves import quartiles
 from dcm.running.description import CHOSEN, FINGERPRINTS, read_description
 from dcm.running.disk import on_disk
-from dcm.running.evaluations import flat, means, name_of
-from dcm.running.fingerprints import of_example, of_examples
+from dcm.running.evaluations import means, name_of
+from dcm.running.fingerprints import of_examples
 from dcm.running.forecast import seconds_left
+from dcm.running.kept import is_to_be_tried_again
+from dcm.running.looking import Looked
+from dcm.running.many import Many
 from dcm.running.progress import Progress
-from dcm.running.provenance import device_name, peak_memory, provenance
+from dcm.running.provenance import provenance
 from dcm.running.run_directory import EXPERIMENT, RESULTS, SUMMARY, RunDirectory
-from dcm.running.summary import finite, result_line, share, summarise
+from dcm.running.summary import finite, share, summarise
 from dcm.secrets import mask_secrets
-from dcm.solver import Stats, solve
-from dcm.solver.guard import ComponentError, blame, item_of
+from dcm.solver.guard import ComponentError, blame
 from dcm.tracking import GuardedTracking, Tracker
 
 if TYPE_CHECKING:
@@ -53,6 +49,7 @@ class Session:
         on_progress: Callable[[Progress], None] | None,
         warn: Callable[[str], None] | None,
         max_failures: float | None,
+        engine: Engine | None,
     ) -> None:
         self.experiment = experiment
         self.path = path
@@ -61,28 +58,39 @@ class Session:
         self.warn = _masked(warn) if warn else lambda _line: None
         self.tracker = GuardedTracking(tracker, self.warn, self._progress)
         self.max_failures = max_failures
-        self.stats = Stats()
-        self.before = {"finished": 0, "exact": 0, "certified": 0}
+        self.force: Alone | Many = Alone(experiment, self._progress)
+        if engine is not None:
+            self.force = Many(experiment, engine, self._progress, self.warn)
+        self.before = 0
+        self.done = {"finished": 0, "exact": 0, "certified": 0}
         self.failures = 0
-        self.skipped: dict[str, int] = {}
-        self.places: list[int] = []
-        self.unreadable: list[Outcome] = []
-        self.examples: dict[str, str] = {}
+        self.looked = Looked()
+
+    @property
+    def examples(self) -> dict[str, str]:
+        """id -> fingerprint."""
+        return self.looked.examples
+
+    def _on_looked(self, count: int, at: int) -> None:
+        if self.on_progress:
+            self.on_progress(Progress(count, 0, 0, 0, 0, 0.0, 0, None, looked_at=at))
 
     def run(self) -> dict[str, Any]:
         _check_share(self.max_failures)
-        chosen = {CHOSEN: chosen_values(self.experiment)}
-        description = mask_secrets({**self.experiment.describe(), **chosen, **provenance()})
+        description = mask_secrets({**self.experiment.describe(), **provenance()})
         # Before anything slow is done: is it there, is it ours, can it be written to?
-        with RunDirectory.claim(self.path, resume=self.resume) as run:
+        with RunDirectory.claim(self.path, resume=self.resume) as run, closing(self.force):
             for line in run.warnings:
                 self.warn(line)
             if self.resume:
                 run.check_same_experiment(description)
-            self.examples = self._look_at_examples()
+            self.looked, facts = self.force.look(self._on_looked)
+            for line in self.looked.warnings:
+                self.warn(line)
+            description[CHOSEN] = mask_secrets(facts.chosen)
             description[FINGERPRINTS] = {
                 "examples": of_examples(self.examples),
-                "weights": self.experiment.generator.fingerprint,
+                "weights": facts.weights,
             }
             if self.resume:
                 run.go_on(description, self.examples)
@@ -106,8 +114,8 @@ class Session:
         failed = interrupted = True
         try:
             self._progress()
-            for outcome in self._outcomes(run, finished):
-                self._record(run, outcome, count)
+            for results in self.force.results(run, self._left(finished)):
+                self._record(run, results, count)
             summary = self._summary(run, count)
             run.finish(summary)
             self._tell_damage(run)
@@ -123,158 +131,50 @@ class Session:
             self.tracker.finish(summary, there, failed, interrupted)
         return summary
 
-    def _look_at_examples(self) -> dict[str, str]:
-        """Look at every example once before anything is computed: id -> fingerprint."""
-        experiment, seen = self.experiment, dict[str, str]()
-        generator, stop = experiment.generator, experiment.on_error == "stop"
-        unwritten: list[str] = []
-        try:
-            with blame(experiment.dataset, "__len__"):
-                count = len(experiment.dataset)
-        except ComponentError as error:
-            raise (error.__cause__ if isinstance(error.__cause__, DcmError) else error) from None
-        for place in range(count):
-            if self.on_progress and place % 1000 == 999:
-                self.on_progress(Progress(count, 0, 0, 0, 0, 0.0, 0, None, looked_at=place + 1))
-            try:
-                example = self._example(place)
-            except ComponentError as error:
-                if stop:
-                    raise DatasetError(
-                        f"example number {place} cannot be read",
-                        f"{error.asked}: {error.there}",
-                        "Mend the data set, or leave such examples out by on_error=skip",
-                    ) from error
-                self.skipped["unreadable"] = self.skipped.get("unreadable", 0) + 1
-                continue
-            if example.id in seen:
-                asked = f"the data set has the id {example.id!r} twice"
-                raise UsageError(asked, "", "Ids must differ")
-            seen[example.id] = of_example(example)
-            self.places.append(place)
-            try:
-                item = item_of(example, experiment.objective, generator)
-            except ComponentError:
-                continue  # it fails alone, when its turn comes
-            reasons = (unwritable(generator, each) for each in item.targets if each.checked)
-            unwritten.extend([f"{example.id!r}, {reason}" for reason in reasons if reason][:1])
-            if stop:
-                reason = item.reason_not_to_fit(experiment.slots, generator.context_length)
-                if reason:
-                    do = "Shorten it, use fewer slots, or leave such examples out by on_error=skip"
-                    raise UsageError(f"example {example.id!r} does not fit", reason, do)
-        if unwritten:
-            self.warn(
-                f"{len(unwritten)} of {len(seen)} examples cannot be certified, the model's "
-                f"tokenizer does not write their texts. {unwritten[0]}"
-            )
-        if not seen:
-            raise UsageError("the data set is empty", "", "Check its path, limit and offset")
-        return seen
-
-    def _example(self, place: int) -> Example:
-        """An example of the data set.
-
-        Raises:
-            ComponentError: the data set fails on it.
-            DatasetError: the source is missing or malformed.
-        """
-        dataset = self.experiment.dataset
-        try:
-            with blame(dataset, "__getitem__"):
-                example = dataset[place]
-                if not isinstance(example, Example):
-                    raise TypeError(f"It gave {type(example).__name__}, not an Example")
-        except ComponentError as error:
-            if isinstance(error.__cause__, DatasetError):
-                raise error.__cause__ from None
-            raise
-        return example
-
     def _finished_before(self, run: RunDirectory) -> set[str]:
         finished = set()
         for result in run.results() if self.resume else ():
             finished.add(result["id"])
-            self.before["finished"] += 1
-            self.before["exact"] += result["exact"]
-            self.before["certified"] += result["certified"] is True
+            self.done["exact"] += result["exact"]
+            self.done["certified"] += result["certified"] is True
+        self.before = self.done["finished"] = len(finished)
         return finished
 
-    def _left(self, finished: set[str]) -> Iterator[Example]:
-        for place, key in zip(self.places, self.examples, strict=True):
-            if key in finished:
-                continue
-            try:
-                yield self._example(place)
-            except ComponentError as error:
-                lost = Example(key, "(unreadable)", "(unreadable)")
-                self.unreadable.append(Outcome(lost, Status.FAILED, reason=error.reason))
+    def _left(self, finished: set[str]) -> list[tuple[int, str]]:
+        """Place and id of each example that is not finished."""
+        return [
+            (place, key)
+            for place, key in zip(self.looked.places, self.examples, strict=True)
+            if key not in finished
+        ]
 
-    def _outcomes(self, run: RunDirectory, finished: set[str]) -> Iterator[Outcome]:
-        experiment = self.experiment
-        modes = Modes(experiment.generator, "suffix" if experiment.layout == "suffix" else "prefix")
-        certifier = Certifier(experiment.generator, experiment.objective, modes, run)
-
-        def verify(outcomes: Sequence[Outcome]) -> list[Outcome]:
-            # Before their lines: an example whose line is written is not solved again.
-            run.save_curves(curve_rows(outcomes))
-            return certifier(outcomes)
-
-        def on_step(_stats: Stats) -> None:
-            self._progress()
-
-        draws = experiment.baseline_draws
-        needed = draws or experiment.criterion.needs_baselines
-        yield from solve(
-            experiment.generator,
-            self._left(finished),
-            objective=experiment.objective,
-            optimizer=experiment.optimizer,
-            criterion=experiment.criterion,
-            slots=experiment.slots,
-            max_steps=experiment.max_steps,
-            seed=experiment.seed,
-            lanes=experiment.lanes,
-            modes=modes,
-            baselines=Baselines(max(1, draws)) if needed else None,
-            verify=verify,
-            stats=self.stats,
-            on_step=on_step,
-            on_phase=on_step,
-            interference=experiment.interference,
-        )
-        for outcome in self.unreadable:
-            self.stats.finished += 1
-            yield outcome
-
-    def _record(self, run: RunDirectory, outcome: Outcome, count: int) -> None:
-        try:
-            evaluations = self._evaluate(outcome)
-        except ComponentError as error:
-            evaluations = {}
-            outcome = attrs.evolve(outcome, status=Status.FAILED, reason=error.reason)
-        result = result_line(outcome, evaluations)
-        if outcome.content is not None:
-            result["content"] = run.ref(outcome.example.id)
-        result["example"] = self.examples[outcome.example.id]
-        run.append(result)
-        finished = self.before["finished"] + self.stats.finished
+    def _record(self, run: RunDirectory, results: list[dict[str, Any]], count: int) -> None:
+        for result in results:
+            known = self.examples[result["id"]]
+            if result.get("example", known) != known:
+                asked = f"example {result['id']!r} says something else where it was solved"
+                raise DcmError(asked, "", "Give every machine the same data")
+            result["example"] = known
+            self.done["finished"] += 1
+            self.done["exact"] += result["exact"]
+            self.done["certified"] += result["certified"] is True
+        run.append(*results)
+        finished = self.done["finished"]
         self.tracker.metrics(
             {
                 "progress/finished": finished,
-                "progress/exact_rate": share(self.before["exact"] + self.stats.exact, finished),
-                "progress/certified_rate": share(
-                    self.before["certified"] + self.stats.certified, finished
-                ),
+                "progress/exact_rate": share(self.done["exact"], finished),
+                "progress/certified_rate": share(self.done["certified"], finished),
             },
             finished,
         )
         self._progress()
-        if failing(outcome):
-            self.failures += 1
-            self._check_failures(outcome, count, finished)
+        for result in results:
+            if is_to_be_tried_again(result):
+                self.failures += 1
+                self._check_failures(result, count, finished)
 
-    def _check_failures(self, outcome: Outcome, count: int, finished: int) -> None:
+    def _check_failures(self, result: Mapping[str, Any], count: int, finished: int) -> None:
         most = self.max_failures
         if most is None:
             # A few failures are an accident; nothing but failures is not.
@@ -284,23 +184,8 @@ class Session:
             stop = self.failures > most * count
             asked = f"{self.failures} of {count} examples failed, more than {most:.3g} of them"
         if stop:
-            there = f"Example {outcome.example.id!r:.80}: {outcome.reason}"
+            there = f"Example {result['id']!r:.80}: {result['reason']}"
             raise DcmError(asked, there, "Mend the component, then go on with --resume")
-
-    def _evaluate(self, outcome: Outcome) -> dict[str, Evaluation]:
-        """evaluator -> evaluation, and `task` -> the data set's own grades of the answer."""
-        found: dict[str, Evaluation] = {}
-        if outcome.content is None or outcome.status is Status.FAILED:
-            return found
-        example, dataset = outcome.example, self.experiment.dataset
-        for evaluator in self.experiment.evaluators:
-            with blame(evaluator, "evaluate"):
-                (evaluation,) = evaluator.evaluate(self.experiment.generator, [example], [outcome])
-                found[name_of(evaluator)] = flat(evaluation)
-        if "answer" in outcome.decoded:
-            with blame(dataset, "grade"):
-                found["task"] = flat(dataset.grade(example, outcome.decoded["answer"]))
-        return found
 
     def _track_curves(self, run: RunDirectory) -> None:
         if self.tracker.active and (run.path / CURVES).exists():
@@ -311,14 +196,12 @@ class Session:
         if self.on_progress is None:
             return
         count = len(self.examples)
-        stats, seconds = self.stats, time.perf_counter() - self.began
-        left = count - self.before["finished"]
+        stats, seconds = self.force.stats, time.perf_counter() - self.began
+        left = count - self.before
         self.on_progress(
             Progress(
                 examples=count,
-                finished=self.before["finished"] + stats.finished,
-                exact=self.before["exact"] + stats.exact,
-                certified=self.before["certified"] + stats.certified,
+                **self.done,
                 row_steps=stats.row_steps,
                 seconds=seconds,
                 lanes=stats.lanes,
@@ -328,11 +211,12 @@ class Session:
                 step=stats.step,
                 loss=stats.loss,
                 exact_share=stats.exact_share,
+                workers=self.force.workers,
             )
         )
 
     def _summary(self, run: RunDirectory, count: int) -> dict[str, Any]:
-        experiment, stats = self.experiment, self.stats
+        stats = self.force.stats
         seconds = time.perf_counter() - self.began
         summary = summarise(run.results(), count)
         # Measurements that served nobody, beside those that the results account for.
@@ -340,17 +224,14 @@ class Session:
         useful = summary.pop("useful_row_steps") - wasted
         return {
             **summary,
-            "skipped": {**experiment.dataset.skipped, **self.skipped},
-            "remarks": list(experiment.dataset.remarks),
+            "skipped": self.looked.skipped,
+            "remarks": self.looked.remarks,
             "row_steps": useful + wasted,
             "useful_row_steps": useful,
             "wall_seconds": round(run.seconds, 3),
             "row_steps_per_second": round(stats.row_steps / seconds, 3),
-            "peak_memory_bytes": peak_memory(str(experiment.generator.device)),
-            "device": device_name(str(experiment.generator.device)),
-            "dtype": str(experiment.generator.dtype).removeprefix("torch."),
             "lanes": min(stats.lanes, count),
-            "trials": dict(experiment.generator.trials),
+            **self.force.machine(),
             "evaluations": self._evaluation_summary(run),
         }
 
@@ -382,11 +263,6 @@ class Session:
             self.warn(f"Damaged and put aside: {line}")
         if len(lines) > _MOST_TOLD:
             self.warn(f"Damaged and put aside: {len(lines)} in all")
-
-
-def failing(outcome: Outcome) -> bool:
-    """Whether a component failed on the example."""
-    return outcome.status is Status.FAILED and outcome.reason.startswith(FAILING)
 
 
 def _check_share(value: float | None) -> None:
