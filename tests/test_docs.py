@@ -153,7 +153,7 @@ def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
         if each.distribution == DISTRIBUTION:
             module, _, cls = each.component.target.partition(":")
             assert f"`{each.name}` · `from {module} import {cls}`" in shown
-    assert "| `betas` | tuple[float, ...] | `[0.6, 0.9]` |" in shown
+    assert "| `betas` | tuple[float, ...] | `[0.7, 0.9]` |" in shown
     assert "| `path` | str | required |" in shown
     assert (
         hooks.on_page_content('<code class="a--b">run --out x</code> --y')
