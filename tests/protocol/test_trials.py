@@ -73,18 +73,23 @@ def test_a_difference_is_over_the_examples_that_both_have(make):
 
 
 def test_the_sentence_takes_the_mean_over_slots_of_each_pair(make):
-    true = {1: trial([make("a", steps=10)]), 2: trial([make("a", steps=20)])}
-    shuffled = {
-        1: trial([make("a~s", steps=14)], key=pair_key),
-        2: trial([make("a~s", steps=22)], key=pair_key),
-    }
-    sentence = compare(true, shuffled)
-    assert (sentence.difference.value, sentence.difference.count) == (3.0, 1)
+    def trials(mark, steps):
+        names = [f"{letter}{mark}" for letter in "abcdefghij"]
+        key = pair_key if mark else str
+        return trial([make(name, steps=steps) for name in names], key=key)
+
+    true = {1: trials("", 10), 2: trials("", 20)}
+    sentence = compare(true, {1: trials("~s", 14), 2: trials("~s", 22)})
+    assert (sentence.difference.value, sentence.difference.count) == (3.0, 10)
     assert sentence.text == (
         "On this model and set, true pairs are easier than shuffled ones (shuffled pairs need "
-        "+3.0 steps to exact, 95 % CI [+3.0, +3.0], 1 pairs; 1.5 steps, 10% of what true pairs "
+        "+3.0 steps to exact, 95 % CI [+3.0, +3.0], 10 pairs; 1.5 steps, 10% of what true pairs "
         "take, would matter)."
     )
+
+
+def test_a_few_pairs_say_nothing():
+    assert "9 pairs say nothing" in Sentence(Estimate(3.0, 2.0, 4.0, 9), 2.0).text
 
 
 @pytest.mark.parametrize(

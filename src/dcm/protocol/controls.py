@@ -53,6 +53,10 @@ MATTERS = 0.1
 """A difference in steps matters from this share of what true pairs take: the equivalence bound."""
 
 
+FEWEST = 10
+"""From so many pairs on something is said: of fewer a bootstrap interval is too narrow."""
+
+
 @attrs.frozen
 class Sentence:
     """Whether true pairs are easier than shuffled ones, in one plain sentence.
@@ -94,8 +98,8 @@ def easier(first: str, second: str, difference: Estimate, bound: float) -> str:
         difference: second minus first, of a cost.
         bound: from where a difference matters.
     """
-    if difference.low is None or difference.high is None:
-        return f"nothing can be said of {first} against {second}"
+    if difference.low is None or difference.high is None or difference.count < FEWEST:
+        return f"{difference.count} pairs say nothing of {first} against {second}"
     if difference.low > 0:
         little = ", though by less than would matter" if difference.high < bound else ""
         return f"{first} are easier than {second}{little}"
