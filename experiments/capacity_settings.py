@@ -3,9 +3,9 @@
     python experiments/capacity_settings.py --data ../shared/data --model FOLDER --dtype float32
     python experiments/capacity_settings.py --lengths 64 96 --try "adam text_scale=0 lr=0.5"
 
-Each setting optimises the same passages of books, cut to each of `--lengths` tokens, all of them in
-one queue. A setting is written as `kit.optimizer` reads it. Settings come in the order in which they
-are listed, so that one that was cut off by `--seconds` has measured the most promising ones.
+Each setting optimises the same passages of books, cut to each of `--lengths` tokens, all of them
+in one queue. A setting is written as `kit.optimizer` reads it. Settings come in the order in which
+they are listed, so that a search cut off by `--seconds` has measured the most promising ones.
 """
 
 from __future__ import annotations

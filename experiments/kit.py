@@ -154,7 +154,7 @@ def _value(text: str) -> Any:
 
 
 def books(data: Path, count: int, characters: int, seed: int = 0) -> list[str]:
-    """Passages of public-domain books from everywhere in the file, each from a paragraph's begin."""
+    """Passages of public-domain books from all over the file, each from a paragraph's begin."""
     file = data / "lm_text" / "books_public_domain.txt.xz"
     text = lzma.decompress(file.read_bytes()).decode()
     chance = random.Random(seed)
@@ -213,7 +213,9 @@ def nll(
 
 def about(asked: Namespace, model: Generator, **more: Any) -> Record:
     """What was asked for, and of what."""
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items()}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items()
+    }
     return {
         "options": {key: None if value == math.inf else value for key, value in given.items()},
         "model": {
@@ -242,7 +244,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def spread(values: Sequence[float]) -> Record:
-    """Mean with its interval, standard deviation, median, quartiles; of nothing, the count alone."""
+    """Mean, standard deviation, median with interval, quartiles; of nothing, the count alone."""
     if not values:
         return {"count": 0}
     ordered = sorted(values)

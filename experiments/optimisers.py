@@ -47,7 +47,7 @@ class Decaying(Optimizer):
 
 
 class LowRankState(NamedTuple):
-    """The map W [R, r, D], coordinates z [R, K, r] and offset b [R, K, D], and their optimisers'."""
+    """W [R, r, D], z [R, K, r] and b [R, K, D], and the states of their optimisers."""
 
     map: Tensor
     coordinates: Tensor
@@ -97,6 +97,4 @@ class LowRank(Optimizer):
         coordinates, of_coordinates = move(old.coordinates, to_coordinates, old.of_coordinates)
         offset, of_offset = move(old.offset, gradient, old.of_offset)
         made = (coordinates[..., None] * map_[:, None]).sum(2) + offset
-        return made, LowRankState(
-            map_, coordinates, offset, of_map, of_coordinates, of_offset
-        )
+        return made, LowRankState(map_, coordinates, offset, of_map, of_coordinates, of_offset)
