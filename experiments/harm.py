@@ -151,10 +151,10 @@ class Choice:
         return min(range(len(answers)), key=answers.__getitem__) == self.right
 
 
-def choices(model: Generator, examples: Sequence[Example], seed: int) -> list[Choice]:
-    """Each example's answer among those of three others; behind its passage, if it has one."""
+def choices(model: Generator, examples: Sequence[Example], most: int, seed: int) -> list[Choice]:
+    """The answers of the first examples among those of three others, behind a passage if any."""
     found = []
-    for example in examples:
+    for example in examples[:most]:
         chance = random.Random(f"{seed} {example.id}")
         others = [each.answer for each in examples if each.answer != example.answer]
         others = sorted(set(others) - {example.answer, *example.aliases})
@@ -251,7 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sample = {name: chance.sample(each, min(300, len(each))) for name, each in examples.items()}
     pairs = sample[asked.set][: asked.pairs]
     # Questions are asked of others than the pairs.
-    questions = {name: choices(model, each[150:], asked.seed) for name, each in sample.items()}
+    most = asked.pairs * asked.questions
+    questions = {
+        name: choices(model, sample[name][150:], most, asked.seed) for name in asked.question_sets
+    }
     texts = books(asked.data, 200, _PASSAGE_CHARACTERS, asked.seed)
     ids = [model.encode(text)[:-1] for text in texts]
     passages = [each[: asked.passage_tokens] for each in ids[: 200 - asked.guards]]
@@ -293,6 +296,7 @@ def parsed(arguments: Sequence[str] | None) -> Namespace:
     add("--guard-tokens", type=int, default=32, metavar="T", help="of each; default 32")
     add("--passages", type=int, default=2, metavar="N", help="read behind a content; default 2")
     add("--passage-tokens", type=int, default=128, metavar="T", help="of each; default 128")
+    add("--question-sets", nargs="+", choices=SETS, default=list(SETS), help="default both")
     add("--questions", type=int, default=3, metavar="N", help="of each set; default 3")
     add("--max-steps", type=int, default=500, metavar="N", help="of a content; default 500")
     add("--optimizer", default="adam text_scale=0", help='default "adam text_scale=0"')
