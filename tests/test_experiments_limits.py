@@ -113,3 +113,42 @@ def test_exact_is_held_against_decoding_by_margin_and_batch(run) -> None:
         assert cell["decoded"]["256"]["verbatim"]["count"] == cell["exact"] > 0
         assert cell["margins"]["least"] > cell["margin"] or cell["margin"] == 1
         assert sum(each["verbatim"]["count"] for each in cell["by_margin"]) == cell["exact"]
+
+
+def test_the_space_of_contents_is_held_against_noise_and_tokens(run) -> None:
+    found = run(
+        "embedding_space", "--sets", "squad", "arithmetic", "--pairs", 2, "--attempts", 2,
+        "--slots", 4, "--max-steps", 80,
+    )  # fmt: skip
+    assert found["contents"] == 8
+    assert set(found["nearness"]) == {"content", "start", "way", "noise", "tokens"}
+    # A token lies nearer to other tokens than anything that was optimised.
+    near = {name: each["nearest_cosine"]["value"] for name, each in found["nearness"].items()}
+    assert near["tokens"] > near["content"]
+    assert set(found["together"]["way"]["cosine"]) == {
+        "same pair", "same topic", "same set", "other set",
+    }  # fmt: skip
+    assert len(found["norms"]["by_slot"]) == 4
+    assert [each["slot"] for each in found["left_out"]["zero"]] == [0, 1, 2, 3]
+    assert found["left_out"]["share_of_the_most_important"][-1] == pytest.approx(1)
+    assert len(found["picture"]["points"]) == 8
+    for arm in ("content", "noise", "words"):
+        attention = found["attention"][arm]
+        for parts in zip(*(attention[part] for part in ("mode", "content", "text")), strict=True):
+            assert sum(parts) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_landscape_has_barriers_radii_and_a_hessian(run) -> None:
+    found = run(
+        "loss_landscape", "--pairs", 2, "--attempts", 2, "--slots", 4, "--max-steps", 80,
+        "--directions", 1, "--eigenvalues", 2, "--rounds", 6,
+    )  # fmt: skip
+    assert found["contents"] == 4
+    assert found["barriers"]["lines"] == 2
+    assert found["barriers"]["loss"][10] > found["barriers"]["loss"][0]
+    losses = found["radii"]["loss"]
+    assert losses[-1] > losses[0]
+    first, second = (each["median"] for each in found["eigenvalues"])
+    assert first > second > 0
+    assert {"margin", "borne", "rounded"} <= set(found["against"])
+    assert len(found["plane"]["loss"]) == len(found["plane"]["y"])
