@@ -199,8 +199,9 @@ def left_out(model: Generator, found: Sequence[Found]) -> Record:
 
 
 def picture(found: Sequence[Found]) -> Record:
-    """The contents' ways from their starts on their first two principal axes."""
+    """The directions of the contents' ways from their starts, on their two principal axes."""
     flat = torch.stack([_way(each).flatten() for each in found])
+    flat = torch.nn.functional.normalize(flat, dim=1)
     middle = flat - flat.mean(0)
     left, sizes, _ = torch.linalg.svd(middle, full_matrices=False)
     shares = (sizes**2 / (sizes**2).sum()).tolist()
