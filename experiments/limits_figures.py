@@ -63,7 +63,7 @@ def capacity(found: Record) -> Any:
                        label=f"{label}, K = {cell['slots']}")  # fmt: skip
     mean, spread = PUBLISHED
     left.errorbar(
-        [1], [mean], [spread], fmt="s", color="black", capsize=3, label="published, K = 1"
+        [1], [mean], [spread], fmt="s", color="black", capsize=3, label="published"
     )
     left.set(xscale="log", yscale="log", xlabel="K, content vectors", ylabel="certified tokens")
     ticks = sorted({cell["slots"] for cell in found["cells"]})
