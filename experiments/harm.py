@@ -330,7 +330,8 @@ def cell(
         if outcome.certified and outcome.content is not None:
             certified += 1
             contents[outcome.example.id] = outcome.content
-    norms = [float(each.norm(dim=1).mean()) / model.embedding_scale for each in contents.values()]
+    usual = model.embedding_scale * model.width**0.5
+    norms = [float(each.norm(dim=1).mean()) / usual for each in contents.values()]
     return {
         "contents": contents,
         "ended": len(steps),

@@ -3,7 +3,7 @@
     python experiments/limits_figures.py --results runs --out docs/assets
 
 Needs matplotlib, which the experiments themselves do not. A figure whose JSON is missing is left
-out: capacity, known, harm, decodability, embedding_space, loss_landscape.
+out: capacity, capacity_settings, known, harm, decodability, embedding_space, loss_landscape.
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ def capacity(found: Record) -> Any:
             right.plot(*zip(*dots, strict=True), "o", ms=4, color=colour, alpha=0.7,
                        label=f"{label}, K = {cell['slots']}")  # fmt: skip
     mean, spread = PUBLISHED
-    left.errorbar(
-        [1], [mean], [spread], fmt="s", color="black", capsize=3, label="published"
-    )
+    left.errorbar([1], [mean], [spread], fmt="s", color="black", capsize=3, label="published")
     left.set(xscale="log", yscale="log", xlabel="K, content vectors", ylabel="certified tokens")
     ticks = sorted({cell["slots"] for cell in found["cells"]})
     left.set_xticks(ticks, [f"{tick}" for tick in ticks])
@@ -82,15 +80,32 @@ def _within(tick: int, found: Record) -> bool:
     return min([*held, PUBLISHED[0]]) / 1.8 < tick < 1.8 * max(held)
 
 
+def capacity_settings(found: Record) -> Any:
+    """The share of texts that is certified, and the steps, by their length."""
+    figure, (left, right) = panels(2)
+    for colour, each in zip(COLOURS, found["settings"], strict=False):
+        lengths = [int(length) for length in each["lengths"]]
+        counts = list(each["lengths"].values())
+        shares = [100 * one["certified"] / one["count"] for one in counts]
+        left.plot(lengths, shares, "o-", color=colour, label=each["setting"])
+        right.plot(lengths, [one["median_steps"] for one in counts], "o-", color=colour)
+    left.axvline(PUBLISHED[0], color="black", ls=":", lw=1)
+    left.set(xlabel="tokens in one vector", ylabel="certified, %", ylim=(0, 103), xlim=(0, None))
+    left.legend(fontsize=7, loc="lower left")
+    right.set(xlabel="tokens in one vector", ylabel="steps of those, median", ylim=(0, None))
+    return figure
+
+
 def known(found: Record) -> Any:
     """Differences in steps in per cent of what known pairs take, with what would matter."""
     figure, axes = panels(2, 3.0)
+    single = len({each["slots"] for each in found["comparisons"]}) == 1
     for axis, other in zip(axes, ("unknown", "shuffled"), strict=True):
         rows = [
             each
             for each in found["comparisons"]
             if each["other"] == other and each["steps"]["count"] >= 10 and each["known_steps"]
-            and (each["slots"] is None or each["source"] == "all")
+            and (each["slots"] is None or each["source"] == "all" or single)
         ]  # fmt: skip
         for place, each in enumerate(rows):
             value, low, high = (100 * each["steps"][key] / each["known_steps"]
@@ -105,7 +120,7 @@ def known(found: Record) -> Any:
         ]
         axis.set_yticks(range(len(rows)), labels, fontsize=7)
         axis.invert_yaxis()
-        axis.set_xlabel(f"steps more of {other} pairs, % of known")
+        axis.set_xlabel(f"more steps of {other} pairs, %")
     return figure
 
 
@@ -181,7 +196,7 @@ def embedding_space(found: Record) -> Any:
     lost = found["left_out"]["zero"]
     for place, each in enumerate(lost):
         _bar(axes[1], place + 1, each["more"], BLUE, 1, None)
-    axes[1].set(xlabel="slot made zero", ylabel="nats lost, question and answer", ylim=(0, None))
+    axes[1].set(xlabel="slot made zero", ylabel="nats lost of both texts", ylim=(0, None))
     for colour, (name, each) in zip(COLOURS, found["attention"].items(), strict=False):
         axes[2].plot(range(1, len(each["content"]) + 1), each["content"], "o-", ms=3, color=colour,
                      label=name)  # fmt: skip
@@ -216,6 +231,7 @@ def loss_landscape(found: Record) -> Any:
 
 FIGURES: dict[str, Callable[[Record], Any]] = {
     "capacity": capacity,
+    "capacity_settings": capacity_settings,
     "known": known,
     "harm": harm,
     "decodability": decodability,
