@@ -141,12 +141,12 @@ def harm(found: Record) -> Any:
             label = arm if place == 0 else None
             _bar(left, shift, cell[arm]["more"], colour, 1, label)
             changes = [each["change"] for each in cell[arm]["accuracy"].values()]
-            _bar(right, shift, changes[0], colour, 100, label)
+            _bar(right, shift, changes[-1], colour, 100, label)
     for axis in (left, right):
         axis.axhline(0, color="black", lw=0.8)
         axis.set_xticks(range(len(shown)), [name for name, _ in shown], rotation=30, ha="right")
     left.set_ylabel("nats a token more on other text")
-    name = next(iter(shown[0][1]["content"]["accuracy"]))
+    name = list(shown[0][1]["content"]["accuracy"])[-1]
     right.set_ylabel(f"{name}: points of accuracy more")
     left.legend(fontsize=7)
     return figure
@@ -161,20 +161,21 @@ def _bar(axis: Any, place: float, number: Record, colour: str, factor: float, la
 def decodability(found: Record) -> Any:
     """The share of exact contents that decode, against the margin asked for."""
     figure, axes = panels(2)
+    ticks = sorted({cell["margin"] for cell in found["cells"]})
     for axis, name in zip(axes, ("pairs", "passages"), strict=True):
         lines: dict[str, list[Record]] = {}
         for cell in found["cells"]:
             if cell["set"] == name and cell["decoded"]:
-                label = cell["dtype"] + (", compiled" if cell["compiled"] else ", eager")
+                label = cell["dtype"] + (", compiled" if cell["compiled"] else "")
                 lines.setdefault(label, []).append(cell)
         for colour, (label, cells) in zip(COLOURS, lines.items(), strict=False):
             shares = [next(iter(cell["decoded"].values()))["verbatim"] for cell in cells]
-            places = range(len(cells))
+            places = [ticks.index(cell["margin"]) for cell in cells]
             axis.plot(places, [100 * each["value"] for each in shares], "o-", color=colour,
                       label=label)  # fmt: skip
             low, high = ([100 * each[key] for each in shares] for key in ("low", "high"))
             axis.fill_between(places, low, high, color=colour, alpha=0.12, lw=0)
-            axis.set_xticks(places, [f"{cell['margin']:g}" for cell in cells])
+        axis.set_xticks(range(len(ticks)), [f"{margin:g}" for margin in ticks])
         axis.axhline(70, color="black", ls=":", lw=1)
         axis.set(xlabel=f"margin asked for, logits ({name})", ylabel="decoded verbatim, %")
         axis.set_ylim(top=101.5)
