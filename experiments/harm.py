@@ -268,9 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if deadline.passed:
                 break
             found = cell(model, pairs, slots, weight, (guards, plain), asked, deadline)
+            if found["ended"] < len(pairs):  # cut off: those that ended are the easiest
+                say("The time is up")
+                break
             contents = found.pop("contents")
             kept = [each for each in pairs if each.id in contents]
-            if kept and not deadline.passed:
+            if kept:
                 # Only what changes with the weight is measured again.
                 arms = ARMS if weight == asked.weights[0] else ("none", "content", "permuted")
                 found["arms"] = measured(
