@@ -24,6 +24,7 @@ from torch import Tensor
 import dcm
 from dcm import Example, Generator, Modes, Objective, Optimizer, Outcome, Strands, Target, find
 from dcm.memory_limit import in_parts
+from dcm.outcome import FAILING
 from dcm.protocol.statistics import bootstrap
 from dcm.running.certify import Certifier
 from dcm.running.provenance import device_name
@@ -95,7 +96,7 @@ def solved(
             raise TimeoutError
 
     try:
-        yield from dcm.solve(
+        for outcome in dcm.solve(
             model,
             examples,
             objective=goal,
@@ -103,7 +104,11 @@ def solved(
             verify=certifier(model, goal, places) if certified else None,
             on_step=stop,
             **more,
-        )
+        ):
+            # A component that fails would else count as a text that was not found.
+            if outcome.reason.startswith(FAILING):
+                raise RuntimeError(outcome.reason)
+            yield outcome
     except TimeoutError:
         return
 

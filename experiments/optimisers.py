@@ -37,8 +37,8 @@ class Decaying(Optimizer):
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         return self.inner.start(keys, space, texts)
 
-    def init(self, content: Tensor) -> Counted:
-        return Counted(content.new_zeros(len(content)), self.inner.init(content))
+    def init(self, content: Tensor, space: Space) -> Counted:
+        return Counted(content.new_zeros(len(content)), self.inner.init(content, space))
 
     def step(self, content: Tensor, gradient: Tensor, state: Counted) -> tuple[Tensor, Counted]:
         moved, inner = self.inner.step(content, gradient, state.inner)
@@ -77,14 +77,16 @@ class LowRank(Optimizer):
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         return self.inner.start(keys, space, texts)
 
-    def init(self, content: Tensor) -> LowRankState:
+    def init(self, content: Tensor, space: Space) -> LowRankState:
         rows, slots, width = content.shape
         # The same for every row, so that a row depends on itself alone; z = 0 leaves the start be.
         drawn = torch.randn(self.rank, width, generator=torch.Generator().manual_seed(0))
         map_ = (drawn / self.rank**0.5).to(content.device).expand(rows, -1, -1).clone()
         zeros = content.new_zeros(rows, slots, self.rank)
-        of = self.inner.init
-        return LowRankState(map_, zeros, content, of(map_), of(zeros), of(content))
+        of_map, of_zeros, of_content = (
+            self.inner.init(each, space) for each in (map_, zeros, content)
+        )
+        return LowRankState(map_, zeros, content, of_map, of_zeros, of_content)
 
     def step(
         self, content: Tensor, gradient: Tensor, state: LowRankState

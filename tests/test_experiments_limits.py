@@ -60,6 +60,7 @@ def test_settings_are_compared_on_the_same_texts(run) -> None:
     for each in found["settings"]:
         ids = [text["id"] for length in each["lengths"].values() for text in length["texts"]]
         assert sorted(ids) == ["books 0@3", "books 0@5"]
+        assert all(text["loss"] > 0 for one in each["lengths"].values() for text in one["texts"])
     assert found["settings"][0]["lengths"]["3"]["certified"] == 1
 
 
