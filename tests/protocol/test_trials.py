@@ -73,29 +73,40 @@ def test_a_difference_is_over_the_examples_that_both_have(make):
 
 
 def test_the_sentence_takes_the_mean_over_slots_of_each_pair(make):
-    true = {1: trial([make("a", steps=10)]), 2: trial([make("a", steps=20)])}
-    shuffled = {
-        1: trial([make("a~s", steps=14)], key=pair_key),
-        2: trial([make("a~s", steps=22)], key=pair_key),
-    }
-    sentence = compare(true, shuffled)
-    assert (sentence.difference.value, sentence.difference.count) == (3.0, 1)
+    def trials(mark, steps):
+        names = [f"{letter}{mark}" for letter in "abcdefghij"]
+        key = pair_key if mark else str
+        return trial([make(name, steps=steps) for name in names], key=key)
+
+    true = {1: trials("", 10), 2: trials("", 20)}
+    sentence = compare(true, {1: trials("~s", 14), 2: trials("~s", 22)})
+    assert (sentence.difference.value, sentence.difference.count) == (3.0, 10)
     assert sentence.text == (
         "On this model and set, true pairs are easier than shuffled ones (shuffled pairs need "
-        "+3.0 steps to exact, 95 % CI [+3.0, +3.0], 1 pairs)."
+        "+3.0 steps to exact, 95 % CI [+3.0, +3.0], 10 pairs; 1.5 steps, 10% of what true pairs "
+        "take, would matter)."
     )
+
+
+def test_a_few_pairs_say_nothing():
+    assert "9 pairs say nothing" in Sentence(Estimate(3.0, 2.0, 4.0, 9), 2.0).text
 
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
         (0.5, 3.0, "true pairs are easier than shuffled ones ("),
-        (-0.5, 3.0, "true pairs are not easier than shuffled ones ("),
-        (-3.0, -0.5, "true pairs are not easier than shuffled ones; they are harder ("),
+        (0.5, 1.5, "true pairs are easier than shuffled ones, though by less than would matter ("),
+        (-0.5, 1.5, "true pairs are no easier than shuffled ones ("),
+        # They may be harder, but easier they are not.
+        (-8.7, 1.5, "true pairs are no easier than shuffled ones ("),
+        (-3.0, -0.5, "true pairs are harder than shuffled ones ("),
+        # A wide interval says nothing.
+        (-8.7, 8.2, "it stays open whether true pairs are easier than shuffled ones ("),
     ],
 )
-def test_the_sentence_goes_by_the_interval(low, high, said):
-    assert said in Sentence(Estimate((low + high) / 2, low, high, 40)).text
+def test_the_sentence_goes_by_the_interval_and_what_would_matter(low, high, said):
+    assert said in Sentence(Estimate((low + high) / 2, low, high, 40), 2.0).text
 
 
 def test_without_pairs_the_sentence_claims_nothing(make):

@@ -304,6 +304,7 @@ class Protocol:
             sentence = compare(trials["true"], trials[SHUFFLED])
             record["sentence"] = sentence.text
             record["shuffled_minus_true_steps"] = sentence.difference.as_json()
+            record["steps_that_matter"] = sentence.bound
         return record, []
 
     def _stage_4(self) -> tuple[Record, list[Gate]]:
