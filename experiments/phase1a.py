@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -29,9 +29,10 @@ from dcm.cli.fields import component
 from dcm.cli.overrides import TRACKER, build_parts, check, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.reporting import reporting
+from dcm.cli.run import tracker_for
 from dcm.engines import engine_of
 from dcm.errors import UsageError
-from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report, write_report
+from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report
 from dcm.running.experiment import Experiment
 
 TIERS = ("squad", "triviaqa", "arithmetic", "sudoku", "arc")
@@ -97,6 +98,7 @@ def options() -> argparse.ArgumentParser:
     add("--engine", choices=("local", "ray"), help="where workers solve each run's examples")
     add("--workers", type=int, metavar="N", help="how many; one a GPU unless given")
     add("--force", action="store_true", help="go on past failed gates; the result says so")
+    add("--no-track", action="store_true", help="do not track with MLflow")
     add("--json", action="store_true", help="print protocol.json in place of tables")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -104,8 +106,6 @@ def options() -> argparse.ArgumentParser:
 
 def experiment(form: dict[str, Any]) -> Experiment:
     """The experiment of a serial form, every missing field named."""
-    if TRACKER in form:
-        raise UsageError("a tracker was asked for", "The protocol is not tracked", "Leave it out")
     check(form)
     return Experiment(**build_parts(form))
 
@@ -143,8 +143,8 @@ def ablated(form: dict[str, Any], asked: Sequence[str] | None) -> dict[str, dict
     return found
 
 
-def plan(asked: argparse.Namespace) -> Plan:
-    """What the options ask for."""
+def plan(asked: argparse.Namespace, tracked: Callable[[Any], None] = lambda _form: None) -> Plan:
+    """What the options ask for; `tracked` gets the serial form of the tracker, or None."""
     chosen = {kind: getattr(asked, kind) for kind in KINDS}
     chosen["dataset"] = chosen["dataset"] or asked.tier
     form: dict[str, Any] = {kind: component(kind, name) for kind, name in chosen.items() if name}
@@ -166,6 +166,7 @@ def plan(asked: argparse.Namespace) -> Plan:
     if asked.limit is not None:
         settings.append(("dataset.limit", str(asked.limit)))
     override(form, settings)
+    tracked(form.pop(TRACKER, None))
     given = {key for key, _ in settings}
     if form["optimizer"]["name"] == "restarts" and "optimizer.count" not in given:
         override(form, [("optimizer.count", str(asked.attempts))])
@@ -232,19 +233,24 @@ class Shown:
 def main(arguments: list[str] | None = None) -> int:
     """Run the protocol; the exit status."""
     asked = options().parse_args(arguments)
+    trackers: list[Any] = []
+    planned = plan(asked, trackers.append)
     with Shown(asked.json) as shown:
+        tracker = tracker_for(trackers[0], not asked.no_track, shown.listener.warn)
         record = Protocol(
-            plan(asked),
+            planned,
             asked.out,
             resume=asked.resume,
             listener=shown.listener,
             engine=engine_of(asked.engine, asked.workers) if asked.engine else None,
+            tracker=tracker,
         ).run()
-    write_report(record, asked.out / "report.txt")
     if asked.json:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
         print(f"Every number is in {asked.out}/protocol.json, the tables in report.txt.")
+        if tracker and (hint := tracker.hint()):
+            print(f"To look further: {hint}")
     return STOPPED if record["stopped"] else 0
 
 

@@ -101,7 +101,7 @@ def measure(name: str, slots: int, asked: argparse.Namespace) -> Path:
             baseline_draws=0,  # no column of the table needs them
             on_error="skip",
         )
-        experiment.run(run, resume=(run / EXPERIMENT).exists())
+        experiment.run(run, resume=(run / EXPERIMENT).exists(), tracker=asked.tracker)
     return run
 
 
@@ -151,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--generator", default="nano", metavar="NAME", help="default nano")
     add("--optimizer", default="adam", metavar="NAME", help="of each attempt; default adam")
     add("--out", type=Path, default=Path("runs/tasks"), metavar="DIR", help="default runs/tasks")
+    add("--no-track", action="store_true", help="do not track with MLflow")
     asked = parser.parse_args(arguments)
+    asked.tracker = None if asked.no_track else find("tracker", "mlflow")()
     generator = find("generator", asked.generator)()
     for slots in asked.slots:
         for name in asked.sets:

@@ -13,8 +13,14 @@ PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
 NAME_LENGTH = 250
 
-_TAGS = ("versions", "git_commit", "fingerprints")
-"""What of a description says where a run comes from rather than what it does."""
+_TAGS = ("versions", "git_commit", "fingerprints", "chosen", "directory", "key")
+"""What of a description says where a run comes from rather than what it does. What a run chose
+itself is there too: a comparison opens on the parameters that differ, which are to be the user's.
+"""
+
+_MAIN = ("certified_rate", "exact_rate", "median_steps")
+"""The final numbers that stand by themselves; the others stand under `more/`, so that the first
+charts of a comparison are those that tell something."""
 
 
 class Point(NamedTuple):
@@ -24,6 +30,26 @@ class Point(NamedTuple):
     value: float
     time: int
     step: int
+
+
+class Data(NamedTuple):
+    """A data set, as MLflow lists the inputs of runs."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+
+
+def data(description: Mapping[str, Any]) -> Data | None:
+    """The data set of a description, where its examples have been looked at."""
+    form, seen = description.get("dataset"), description.get("fingerprints", {}).get("examples")
+    if not isinstance(form, Mapping) or not isinstance(seen, Mapping):
+        return None
+    fields = form.get("params", {})
+    source = next((str(fields[key]) for key in ("path", "name") if fields.get(key)), form["name"])
+    profile = json.dumps({"num_rows": seen["count"], **fields}, default=str)
+    return Data(str(form["name"]), seen["sha256"][:16], source, profile[:PARAM_LENGTH])
 
 
 def now() -> int:
@@ -43,6 +69,9 @@ def params(description: Mapping[str, Any]) -> dict[str, str]:
 def tags(description: Mapping[str, Any]) -> dict[str, str]:
     """A description's versions and git commit."""
     origin = {key: description[key] for key in _TAGS if key in description}
+    if isinstance(marks := origin.get("fingerprints"), Mapping):
+        # Those of the fields tell nothing that the parameters do not.
+        origin["fingerprints"] = {key: mark for key, mark in marks.items() if key != "fields"}
     return {
         _legal(".".join(path)): _text(leaf)[:TAG_LENGTH]
         for path, leaf in _leaves(origin)
@@ -58,6 +87,20 @@ def points(values: Mapping[str, Any], step: int) -> list[Point]:
         for path, leaf in _leaves(values)
         if _is_number(leaf)
     ]
+
+
+def final(summary: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary's numbers, those that runs are compared by first, with K and seconds a pair."""
+    found = {key: value for key, value in summary.items() if key in _MAIN or "/" in key}
+    found |= {key: value for key, value in summary.items() if isinstance(value, Mapping)}
+    seconds, pairs = summary.get("wall_seconds"), summary.get("finished")
+    if _is_number(seconds) and pairs:
+        found["seconds_per_pair"] = float(seconds or 0.0) / pairs
+    # Of a sweep its cells say it.
+    if summary.get("examples") and _is_number(description.get("slots")):
+        found["slots"] = description["slots"]
+    rest = {key: value for key, value in summary.items() if key not in found}
+    return {**found, "more": rest}
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -15,6 +15,7 @@ import attrs
 from dcm import DcmError, TrackedRun, Tracker, mask_secrets
 from dcm_mlflow import address, flatten
 from dcm_mlflow.flatten import Point
+from dcm_mlflow.note import note
 
 if TYPE_CHECKING:
     from dcm_mlflow.store import Store
@@ -42,11 +43,14 @@ class MlflowTracker(Tracker):
         experiment: MLflow experiment that the runs belong to; made if missing. The files of a
             SQLite store are kept beside the database, in `mlartifacts/<experiment>`.
         run_name: what to call the runs; None takes the name the run itself gives.
+        system_metrics: whether to log the use of processor, memory, disk, network and GPU, every
+            10 seconds; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets other seconds.
     """
 
     uri: str | None = attrs.field(default=None, validator=_address)
     experiment: str = attrs.field(default="dcm", validator=attrs.validators.min_len(1))
     run_name: str | None = None
+    system_metrics: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
     @property
     def place(self) -> str:
@@ -60,9 +64,35 @@ class MlflowTracker(Tracker):
             DcmError: the SQLite file cannot be used. That a server cannot be reached is found
                 in the background, and raised by the run's methods.
         """
+        return MlflowRun(self, address.resolve(self.uri), self.run_name or name, description)
+
+    def description_of(self, run: str) -> dict[str, Any]:
         uri = address.resolve(self.uri)
-        settings, origin = flatten.params(description), flatten.tags(description)
-        return MlflowRun(uri, self.experiment, self.run_name or name, settings, origin)
+        try:
+            from dcm_mlflow.store import description_of
+
+            return description_of(uri, run)
+        except Exception as error:
+            asked = f"the experiment of the tracked run {run} was asked for"
+            cause = next(iter(str(error).splitlines()), type(error).__name__)
+            do = f"It was looked for at {uri}; name another store by --set tracker.uri=ADDRESS"
+            raise DcmError(asked, mask_secrets(cause), mask_secrets(do)) from error
+
+
+@attrs.frozen
+class _Children(Tracker):
+    """Tracks runs below another one, with the settings of its tracker."""
+
+    parent: MlflowRun
+
+    @property
+    def place(self) -> str:
+        return self.parent.tracker.place
+
+    def start(self, name: str, description: Mapping[str, Any]) -> MlflowRun:
+        return MlflowRun(
+            self.parent.tracker, self.parent.uri, name, description, parent=self.parent
+        )
 
 
 class MlflowRun(TrackedRun):
@@ -73,17 +103,22 @@ class MlflowRun(TrackedRun):
 
     def __init__(
         self,
+        tracker: MlflowTracker,
         uri: str,
-        experiment: str,
         name: str,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
+        description: Mapping[str, Any],
+        parent: MlflowRun | None = None,
     ) -> None:
-        self._uri = uri
-        self._new = (uri, experiment, name, flatten.now(), params, tags)
+        self.tracker, self.uri = tracker, uri
+        self._name, self._description, self._parent = name, description, parent
+        self._began = flatten.now()
+        self._opened = Event()
+        self._id = ""
         self._last_step: dict[str, int] = {}
         self._waiting: SimpleQueue[list[Point] | None] = SimpleQueue()
-        self._end: tuple[list[Point], Mapping[str, str], Sequence[Path], bool, int]
+        self._end: tuple[
+            list[Point], Mapping[str, str], Sequence[Path], bool, int, Callable[[str], str]
+        ]
         self._failure: DcmError | None = None
         self._reported = False
         # A daemon: a process that dies without `finish` must not wait for it for ever.
@@ -93,16 +128,24 @@ class MlflowRun(TrackedRun):
     @property
     def patience(self) -> float:
         """5 seconds for a server; a minute for a file, of which a new one takes seconds to make."""
-        return 5.0 if address.sqlite_file(self._uri) is None else 60.0
+        return 5.0 if address.sqlite_file(self.uri) is None else 60.0
 
     @property
     def hint(self) -> str:
         """`mlflow ui` with the store's address, or the server to open."""
-        return address.hint(self._uri)
+        return address.hint(self.uri)
+
+    @property
+    def children(self) -> Tracker:
+        """Its runs are shown below this one."""
+        return _Children(self)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers of the moment; those that are not finite are left out."""
         points = flatten.points(values, step)
+        if not self._last_step and (first := values.get("progress/certified_rate")) is not None:
+            # A comparison opens on the metric that was stored first.
+            points = [*flatten.points({"certified_rate": first}, 0), *points]
         self._last_step |= {point.name: max(step, self._step(point)) for point in points}
         self._waiting.put(points)
         self._report()
@@ -125,8 +168,10 @@ class MlflowRun(TrackedRun):
         """
         # MLflow takes the value of the highest step as the last, and draws what has no other
         # step than 0 as bars to compare runs by.
-        points = [point._replace(step=self._step(point)) for point in flatten.points(summary, 0)]
-        self._end = (points, flatten.texts(summary), artifacts, failed, flatten.now())
+        final = flatten.final(summary, self._description)
+        points = [point._replace(step=self._step(point)) for point in flatten.points(final, 0)]
+        told = partial(note, self._description, summary)
+        self._end = (points, flatten.texts(summary), artifacts, failed, flatten.now(), told)
         self._waiting.put(None)
         self._thread.join()
         self._report()
@@ -150,7 +195,25 @@ class MlflowRun(TrackedRun):
     def _open(self) -> Store:
         from dcm_mlflow.store import Store
 
-        return Store(*self._new)
+        tags = flatten.tags(self._description)
+        if self._parent is not None:
+            self._parent._opened.wait()
+            tags["mlflow.parentRunId"] = self._parent._id
+        try:
+            store = Store(
+                self.uri,
+                self.tracker.experiment,
+                self._name,
+                self._began,
+                flatten.params(self._description),
+                tags,
+                flatten.data(self._description),
+                self.tracker.system_metrics,
+            )
+            self._id = store.id
+            return store
+        finally:
+            self._opened.set()
 
     def _take(self) -> list[Point] | None:
         """All that waits, at least one thing; None at the end of the run."""
@@ -174,7 +237,7 @@ class MlflowRun(TrackedRun):
             return None
 
     def _explained(self, error: Exception) -> DcmError:
-        asked = f"the run is not, or not wholly, tracked at {self._uri}"
+        asked = f"the run is not, or not wholly, tracked at {self.uri}"
         cause = next(iter(str(error).splitlines()), type(error).__name__)
         do = "See that the store can be reached, or name another in the tracker's field 'uri'"
         return DcmError(mask_secrets(asked), mask_secrets(cause), do)

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from dcm.strands import Layout as Layout
     from dcm.strands import Strands as Strands
     from dcm.strands import StrandScores as StrandScores
+    from dcm.sweeping import Sweep as Sweep
+    from dcm.sweeping import sweep as sweep
     from dcm.target import Target as Target
     from dcm.tracking import TrackedRun as TrackedRun
     from dcm.tracking import Tracker as Tracker
@@ -104,6 +106,7 @@ _HOME = {
     "Status": "outcome",
     "StrandScores": "strands",
     "Strands": "strands",
+    "Sweep": "sweeping",
     "Target": "target",
     "TaskDataset": "dataset",
     "TrackedRun": "tracking",
@@ -120,6 +123,7 @@ _HOME = {
     "normalised_match": "grading",
     "pairs": "plugins",
     "solve": "solver",
+    "sweep": "sweeping",
     "token_f1": "grading",
 }
 

@@ -9,6 +9,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from dcm.errors import UsageError
+
 # Seconds: a wait that nobody notices, and how long one who wants to leave is kept.
 _UNSEEN = 1.0
 _INTERRUPTED = 2.0
@@ -31,11 +33,22 @@ class Tracker(ABC):
 
         Args:
             name: what to call the run, unless the tracker's configuration says otherwise.
-            description: the content of `experiment.json`.
+            description: the content of `experiment.json`, with the `directory` of the run and a
+                `key` that stays the same when the run goes on: the tracked run of that key may go
+                on as well.
 
         Raises:
             DcmError: the place where runs are tracked cannot be used.
         """
+
+    def description_of(self, run: str) -> dict[str, Any]:
+        """The `experiment.json` of a run that is tracked, by the name it has there.
+
+        Raises:
+            DcmError: there is no such run, or this tracker keeps none.
+        """
+        asked = f"the experiment of the tracked run {run} was asked for"
+        raise UsageError(asked, f"{type(self).__name__} does not keep it", "Name a run's folder")
 
 
 class TrackedRun(ABC):
@@ -74,6 +87,11 @@ class TrackedRun(ABC):
     def hint(self) -> str:
         """One line that says how to look at what is tracked."""
 
+    @property
+    def children(self) -> Tracker | None:
+        """A tracker whose runs stand below this one; None where there is no such thing."""
+        return None
+
 
 class GuardedTracking:
     """A tracked run, if one is wanted, that can neither stop nor hold the experiment.
@@ -96,6 +114,15 @@ class GuardedTracking:
     @property
     def active(self) -> bool:
         return self._run is not None
+
+    @property
+    def children(self) -> Tracker | None:
+        """A tracker of runs below this one; None where there is no such thing."""
+        try:
+            return self._run.children if self._run is not None else None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - tracking must not stop a run
+            self._warn(f"Tracking failed: {_told(error)}")
+            return None
 
     def start(self, name: str, description: Mapping[str, Any]) -> None:
         if self._tracker is None:

@@ -129,7 +129,7 @@ def test_origin_and_texts_are_tags(uri: str, first: str) -> None:
 def test_final_numbers_are_the_last_values(uri: str, first: str) -> None:
     _, run = stored(uri, first)
     assert run.data.metrics == {
-        "converged_rate": 0.75,
+        "more/converged_rate": 0.75,
         "progress/exact_rate": 0.5,  # the summary's, not the last one on the way
         "progress/finished": 4.0,
         "status_counts/CONVERGED": 3.0,
@@ -159,7 +159,7 @@ def test_artifacts_are_kept_beside_the_database(
     folder = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / "tests"
     assert run.info.artifact_uri == f"{folder.as_uri()}/{run.info.run_id}/artifacts"
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert names == {"results.jsonl", "content"}
+    assert names == {"results.jsonl", "content", "examples.json"}
     results = client.download_artifacts(run.info.run_id, "results.jsonl", str(tmp_path))
     assert Path(results).read_text(encoding="utf-8") == '{"id": "one"}\n'
     shard = client.download_artifacts(run.info.run_id, "content/shard", str(tmp_path))
@@ -294,7 +294,7 @@ def test_a_store_that_breaks_on_the_way_loses_numbers_but_not_the_end(uri: str) 
         run.finish({"rate": 0.5}, [], failed=False)
     _, found = stored(uri, "breaks")
     assert found.info.status == "FINISHED"
-    assert found.data.metrics == {"rate": 0.5}
+    assert found.data.metrics == {"more/rate": 0.5}
 
 
 def test_a_deleted_experiment_is_named(uri: str) -> None:
@@ -371,3 +371,48 @@ def test_the_hint_names_a_store_elsewhere_in_full_and_quoted(uri: str) -> None:
 
 def test_the_component_is_found_by_its_name() -> None:
     assert dcm.find("tracker", "mlflow") is MlflowTracker
+
+
+def test_a_run_that_goes_on_is_one_run_with_one_table(
+    uri: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # where load_table looks
+    for rate in (0.25, 0.75):
+        tracker = MlflowTracker(uri, experiment="tests")
+        run = tracker.start("again", {**DESCRIPTION, "key": "0123abcd"})
+        summary = {"certified_rate": rate, "finished": 4, "wall_seconds": 8.0}
+        run.finish(summary, [files / "results.jsonl"], failed=rate < 0.5)
+    client, again = stored(uri, "again")
+    assert again.info.status == "FINISHED"
+    assert again.data.metrics["certified_rate"] == 0.75
+    assert again.data.metrics["seconds_per_pair"] == 2.0
+    table = client.load_table(again.info.experiment_id, "examples.json", [again.info.run_id])
+    assert list(table["id"]) == ["one"]
+    assert "**75 % of 4 pairs certified**" in again.data.tags["mlflow.note.content"]
+
+
+def test_children_stand_below_their_run(uri: str) -> None:
+    parent = MlflowTracker(uri, experiment="tests").start("parent", DESCRIPTION)
+    parent.children.start("child", DESCRIPTION).finish(SUMMARY, [], failed=False)
+    parent.finish({}, [], failed=False)
+    (_, above), (_, below) = stored(uri, "parent"), stored(uri, "child")
+    assert below.data.tags["mlflow.parentRunId"] == above.info.run_id
+
+
+def test_the_data_set_is_an_input(uri: str) -> None:
+    seen = {"fingerprints": {"examples": {"count": 3, "sha256": "ab" * 32}}}
+    run = MlflowTracker(uri, experiment="tests").start("data", {**DESCRIPTION, **seen})
+    run.finish({}, [], failed=False)
+    _, stored_run = stored(uri, "data")
+    (found,) = stored_run.inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("squad", "ab" * 8)
+
+
+def test_the_experiment_of_a_tracked_run_is_read_back(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment.json").write_text('{"slots": 4}', encoding="utf-8")
+    tracker = MlflowTracker(uri, experiment="tests")
+    tracker.start("kept", DESCRIPTION).finish({}, [tmp_path / "experiment.json"], failed=False)
+    _, run = stored(uri, "kept")
+    assert tracker.description_of(run.info.run_id) == {"slots": 4}
+    with pytest.raises(DcmError, match="was asked for"):
+        tracker.description_of("0" * 32)

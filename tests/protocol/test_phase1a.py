@@ -50,7 +50,7 @@ def material(tmp_path_factory) -> list[str]:
         *("--set", "generator.device=cpu", "--dataset", "jsonl", "--set", f"dataset.path={path}"),
         *("--slots", "6", "--max-steps", "60", "--attempts", "2", "--baseline-draws", "2"),
         *("--control-pairs", "3", "--control-steps", "25", "--control-slots", "2,6"),
-        *("--diagnostic-pairs", "4", "--limit", "5"),
+        *("--diagnostic-pairs", "4", "--limit", "5", "--no-track"),
     ]
 
 
@@ -249,7 +249,6 @@ def test_a_tier_chooses_its_data_set(phase1a, tier):
         (["--control-pairs", "1"], "control_pairs = 1"),
         (["--control-slots", "0"], "slots of controls"),
         (["--control-slots", "few"], "Give numbers such as"),
-        (["--set", "tracker=mlflow"], "The protocol is not tracked"),
         (["--dataset", "squad", "--set", "dataset.pth=x"], "dataset.path"),
     ],
 )

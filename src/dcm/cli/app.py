@@ -12,6 +12,7 @@ from dcm.cli.paraphrase import paraphrase
 from dcm.cli.plan import plan
 from dcm.cli.reporting import reporting
 from dcm.cli.run_folder import track, verify
+from dcm.cli.sweep import sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +46,7 @@ def _dcm(
 
     \b
     dcm run                   the main job: bundled model, bundled examples
+    dcm sweep --set slots=4,8 the same for several values, side by side
     dcm list dataset          which data sets there are
     dcm show dataset squad    its fields, and how to set them
     dcm verify DIR            whether a run's folder is as the run wrote it
@@ -61,7 +63,7 @@ def run(
         Path | None,
         typer.Argument(
             metavar="EXPERIMENT",
-            help="The experiment.json to run, or a run's folder; default the main job.",
+            help="experiment.json, a run's folder or mlflow:RUN_ID; default the main job.",
         ),
     ] = None,
     generator: Annotated[
@@ -154,6 +156,7 @@ def run(
     dcm run runs/one --seed 1 --out runs/two
     dcm run --out runs/two --resume
     dcm run --engine ray --address auto --out runs/three
+    dcm run mlflow:RUN_ID --out runs/three
 
     A key is a field of the experiment (slots, max_steps, seed, lanes, layout, baseline_draws,
     on_error), or a component and its field: dataset.limit, optimizer.inner.lr, tracker.uri;
@@ -198,6 +201,7 @@ def run(
 
 app.command()(verify)
 app.command()(track)
+app.command()(sweep)
 app.command()(paraphrase)
 app.command()(plan)
 

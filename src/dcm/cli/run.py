@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -29,6 +29,7 @@ from dcm.cli.tables import closing_table
 from dcm.cli.workforce import Workforce, default_engine
 from dcm.errors import DcmError, UsageError
 from dcm.plugins import installed
+from dcm.running.description import ORIGIN
 from dcm.running.many import WORK
 from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.secrets import mask_secrets
@@ -92,10 +93,10 @@ class Request:
             override(form, settings)
             check(form)
             tracker_form = form.pop(TRACKER, None)
-            experiment = _built(form)
+            experiment = built(form)
             generator, dataset = _short_names(experiment)
             self.out = out = self.out or _new_folder(f"{dataset}-{generator}")
-            tracker = self._tracker(tracker_form, line)
+            tracker = tracker_for(tracker_form, self.track, line.warn)
             line.load(f"{generator} and {dataset}")
             unasked = tracker is not None and tracker_form is None and tracker.place
             told = [f"tracking in {unasked} (--no-track: do not)"] if unasked else []
@@ -150,7 +151,7 @@ class Request:
             path = path or run.path / EXPERIMENT
         elif self.out is not None:
             RunDirectory.check_free(self.out)
-        form = read_form(path) if path else {}
+        form = form_of(path, [split(setting) for setting in self.settings])
         form |= {kind: component(kind, name) for kind, name in self.chosen.items() if name}
         if self.evaluators:
             form["evaluators"] = [component("evaluator", name) for name in self.evaluators]
@@ -158,23 +159,48 @@ class Request:
             form["seed"] = self.seed
         return form
 
-    def _tracker(self, form: Description | None, line: ProgressLine) -> _Remembering | None:
-        """The tracker asked for, else MLflow if it is there."""
-        if not self.track:
-            if form is not None:
-                asked = "--no-track and --set tracker were given"
-                raise UsageError(asked, "", "Leave out one of them")
-            return None
+
+def form_of(path: Path | None, settings: Sequence[tuple[str, str]]) -> Description:
+    """The serial form in a file or folder, of a tracked run `mlflow:RUN_ID`, or an empty one.
+
+    Args:
+        path: which, as the command line has it.
+        settings: those of the tracker say where it is tracked.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if path is None:
+        return {}
+    name, colon, run = str(path).partition(":")
+    if not colon or path.exists() or name not in {each.name for each in installed().all(TRACKER)}:
+        return read_form(path)
+    form: Description = {TRACKER: component(TRACKER, name)}
+    override(form, [at for at in settings if at[0].startswith(f"{TRACKER}.")])
+    tracker: Tracker = build(form[TRACKER])
+    found = tracker.description_of(run)
+    return {key: value for key, value in found.items() if key not in ORIGIN}
+
+
+def tracker_for(
+    form: Description | None, track: bool, warn: Callable[[str], None]
+) -> Remembering | None:
+    """The tracker asked for, else MLflow if it is there."""
+    if not track:
         if form is not None:
-            return _Remembering(build(form))
-        try:
-            return _Remembering(default_tracker())
-        except DcmError as error:
-            line.warn(f"The run is not tracked: {error}")
-            return None
+            asked = "--no-track and --set tracker were given"
+            raise UsageError(asked, "", "Leave out one of them")
+        return None
+    if form is not None:
+        return Remembering(build(form))
+    try:
+        return Remembering(default_tracker())
+    except DcmError as error:
+        warn(f"The run is not tracked: {error}")
+        return None
 
 
-class _Remembering(Tracker):
+class Remembering(Tracker):
     """A tracker that remembers the run it started, which knows how to look at it."""
 
     def __init__(self, tracker: Tracker) -> None:
@@ -202,7 +228,8 @@ def given(key: str, value: object) -> list[str]:
     return [] if value is None else [f"{key}={value}"]
 
 
-def _built(form: Description) -> Experiment:
+def built(form: Description) -> Experiment:
+    """The experiment of a checked form, an error naming its key."""
     from dcm.running.experiment import Experiment
 
     build_parts(form)  # for its errors, which name the key

@@ -41,7 +41,6 @@ def track_directory(directory: Path, settings: Sequence[str]) -> None:
         exact += result["exact"]
         certified += result["certified"] is True
         values = {
-            "progress/finished": float(finished),
             "progress/exact_rate": share(exact, finished),
             "progress/certified_rate": share(certified, finished),
         }

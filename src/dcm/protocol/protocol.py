@@ -26,6 +26,7 @@ from dcm.protocol.results import Result, read_curves, read_results
 from dcm.protocol.rule import FalseConvergence, false_convergence
 from dcm.protocol.signals import AFTER, Signal, few_converged
 from dcm.protocol.spot_check import SpotCheck
+from dcm.protocol.tracked import TrackedProtocol
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
 from dcm.running.disk import write_json
@@ -33,6 +34,7 @@ from dcm.running.experiment import Experiment
 from dcm.running.progress import Progress
 from dcm.running.run_directory import EXPERIMENT, RunDirectory
 from dcm.strands import Layout
+from dcm.tracking import Tracker
 
 PROTOCOL = "protocol.json"
 BASELINES = "baselines.jsonl"
@@ -73,6 +75,7 @@ class Protocol:
         resume: go on with the runs that are there.
         listener: told what happens.
         engine: where workers solve the examples of each run, as `Experiment.run` has it.
+        tracker: gets a run of the protocol, and below it one of each of its experiments.
     """
 
     def __init__(
@@ -83,12 +86,14 @@ class Protocol:
         resume: bool = False,
         listener: Listener | None = None,
         engine: Engine | str | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.plan = plan
         self.path = Path(directory)
         self.resume = resume
         self.listener = listener or Listener()
         self.engine = engine
+        self.tracker = tracker
         self.experiment = plan.experiment
         self.gates: list[Gate] = []
         self.record: Record = {}
@@ -123,9 +128,19 @@ class Protocol:
             ("controls", bool(self.plan.controls), self._controls),
             ("4", 4 in self.plan.stages, self._stage_4),
         ]
-        for name, wanted, step in steps:
-            if wanted and not self._do(name, step):
-                break
+        tracked = TrackedProtocol(self.tracker, self.plan, self.path, self.listener.warn)
+        self.tracker = tracked.below
+        failed = interrupted = True
+        try:
+            for name, wanted, step in steps:
+                if wanted and not self._do(name, step):
+                    break
+            failed = interrupted = False
+        except Exception:
+            interrupted = False
+            raise
+        finally:
+            tracked.finish(self.record, failed=failed, interrupted=interrupted)
         return self.record
 
     def _do(self, name: str, step: Callable[[], tuple[Record, list[Gate]]]) -> bool:
@@ -362,6 +377,7 @@ class Protocol:
                 on_progress=on_progress,
                 warn=self.listener.warn,
                 engine=self.engine,
+                tracker=self.tracker,
             )
         except _EarlyStop:
             self.listener.warn(f"{name} is stopped: too few of the first {AFTER} have converged")

@@ -77,7 +77,7 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
     """
     moved = False
     for key in sorted({*before, *now} - set(ORIGIN)):
-        for place, was, is_now in _differences(key, before.get(key), now.get(key)):
+        for place, was, is_now in differences(key, before.get(key), now.get(key)):
             if _is_path(was) and _is_path(is_now):
                 moved = True
                 continue
@@ -87,16 +87,16 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
     return moved
 
 
-def _differences(place: str, was: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+def differences(place: str, was: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         # `params` is left out of the names, as `--set` leaves it out; and whose version of a
         # component it is belongs to the versions, which may differ.
         for key in sorted({*was, *now} - {"version"}):
             name = place if key == "params" else f"{place}.{key}"
-            yield from _differences(name, was.get(key), now.get(key))
+            yield from differences(name, was.get(key), now.get(key))
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for number, pair in enumerate(zip(was, now, strict=True)):
-            yield from _differences(f"{place}.{number}", *pair)
+            yield from differences(f"{place}.{number}", *pair)
     elif was != now or type(was) is not type(now):
         yield place, was, now
 

@@ -21,6 +21,7 @@ from dcm.running.contents import ContentRef, Contents
 from dcm.running.curve_parts import CurveParts
 from dcm.running.description import check_same, check_unchanged, read_description, sealed
 from dcm.running.disk import on_disk, open_file, write_bytes, write_json
+from dcm.running.fingerprints import of_value
 from dcm.running.kept import sort_lines
 from dcm.running.lock import LOCK, Lock
 from dcm.running.result_lines import read_lines
@@ -315,6 +316,12 @@ class RunDirectory:
         self._refs |= self._contents.save(contents, modes, layout)
         if self._sessions:
             self._note_time()
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that stay the same when the run goes on."""
+        first = self._sessions[0] if self._sessions else {}
+        return of_value({name: value for name, value in first.items() if name != "seconds"})
 
     def ref(self, example_id: str) -> ContentRef:
         """Where the content last saved for an example is, until its line is written."""

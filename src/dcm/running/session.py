@@ -108,7 +108,8 @@ class Session:
             return before
         with on_disk(run.path / SUMMARY):
             (run.path / SUMMARY).unlink(missing_ok=True)
-        self.tracker.start(self.path.resolve().name, description)
+        origin = {"directory": str(self.path.resolve()), "key": run.key}
+        self.tracker.start(self.path.resolve().name, {**description, **origin})
         self.began = time.perf_counter()
         summary: dict[str, Any] = {}
         failed = interrupted = True
@@ -162,7 +163,6 @@ class Session:
         finished = self.done["finished"]
         self.tracker.metrics(
             {
-                "progress/finished": finished,
                 "progress/exact_rate": share(self.done["exact"], finished),
                 "progress/certified_rate": share(self.done["certified"], finished),
             },
