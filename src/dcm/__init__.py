@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from dcm.plugins import pairs as pairs
     from dcm.running.baselines import Baselines as Baselines
     from dcm.running.experiment import Experiment as Experiment
+    from dcm.running.frames import Results as Results
+    from dcm.running.frames import results as results
     from dcm.secrets import mask_secrets as mask_secrets
     from dcm.serial import build as build
     from dcm.serial import describe as describe
@@ -99,6 +101,7 @@ _HOME = {
     "Outcome": "outcome",
     "PluginError": "errors",
     "Plugins": "plugins",
+    "Results": "running.frames",
     "RowKey": "optimizer",
     "RunDirectoryError": "errors",
     "Space": "optimizer",
@@ -122,6 +125,7 @@ _HOME = {
     "open": "memory.memory",
     "normalised_match": "grading",
     "pairs": "plugins",
+    "results": "running.frames",
     "solve": "solver",
     "sweep": "sweeping",
     "token_f1": "grading",
