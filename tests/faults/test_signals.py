@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-DCM = [sys.executable, "-c", "from dcm.cli import main; main()"]
+# Where pytest runs in the background SIGINT is ignored, and its children inherit that.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+DCM = [sys.executable, "-c", f"{HEARS}from dcm.cli import main; main()"]
 ENDLESS = ["--set", "criterion.margin=1000", "--set", "max_steps=100000", "--set", "slots=2"]
 ENDLESS += ["--set", "dataset.limit=1", "--set", "baseline_draws=0"]
 SHORT = ["--set", "slots=8", "--set", "dataset.limit=1"]
@@ -51,11 +53,14 @@ def test_a_signal_ends_a_run_whose_tracker_is_silent(
         stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("0/1 done"):
-            break
-    process.send_signal(sent)
-    _, stderr = process.communicate(timeout=200)
+    try:
+        for line in process.stderr:
+            if line.startswith("0/1 done"):
+                break
+        process.send_signal(sent)
+        _, stderr = process.communicate(timeout=200)
+    finally:
+        process.kill()  # whatever went wrong, nothing is left behind
     assert process.returncode == status
     last = stderr.splitlines()[-1]
     assert last.startswith(f"{word}What is finished is kept; go on with: dcm run --out one")
