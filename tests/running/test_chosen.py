@@ -13,7 +13,7 @@ from dcm.running.chosen import chosen_values
 from dcm.testing.doubles import save_tiny_model
 from dcm_criteria.exact import Exact
 from dcm_criteria.patience import Patience
-from dcm_mlflow.flatten import params
+from dcm_mlflow.flatten import tags
 from dcm_optimizers.adam import Adam
 from dcm_optimizers.muon import Muon
 
@@ -67,6 +67,6 @@ def test_they_stand_in_the_run_and_in_what_a_tracker_is_told(
     description = json.loads((tmp_path / "run" / "experiment.json").read_text())
     assert description["optimizer"]["params"]["lr"] is None
     assert description["chosen"]["optimizer.lr"] == Adam().learning_rate(16)
-    assert params(description)["chosen.optimizer.lr"] == str(Adam().learning_rate(16))
+    assert tags(description)["chosen.optimizer.lr"] == str(Adam().learning_rate(16))
     assert Experiment.build(description) == made
     made.run(tmp_path / "run", resume=True)
