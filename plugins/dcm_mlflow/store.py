@@ -35,7 +35,6 @@ from mlflow.entities import (  # noqa: E402
     RunTag,
 )
 from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: E402
 from mlflow.utils.logging_utils import suppress_logs_in_thread  # noqa: E402
 
 from dcm_mlflow.address import artifact_folder, sqlite_file  # noqa: E402
@@ -108,6 +107,11 @@ class Store:
             self._client.log_inputs(self.id, [DatasetInput(entity, [context])])
         self._monitor = None
         if system_metrics:
+            try:
+                from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+            except ModuleNotFoundError as error:  # MLflow does without it where nobody asks
+                said = f"system_metrics needs the package {error.name}: pip install {error.name}"
+                raise MlflowException(said) from error
             self._monitor = SystemMetricsMonitor(self.id, resume_logging=True, tracking_uri=uri)
             self._monitor.start()
 
