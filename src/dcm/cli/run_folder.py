@@ -1,4 +1,4 @@
-"""`dcm verify`, `dcm track` and `dcm report`: their options. What they do is imported when they are called."""
+"""`dcm verify`, `dcm track`, `dcm report`: their options. What they do is imported when called."""
 
 from __future__ import annotations
 

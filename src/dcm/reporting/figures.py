@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,17 @@ import numpy as np
 
 from dcm.protocol.health import Health, total
 from dcm.protocol.results import baseline_of, loss_of
+from dcm.reporting.panels import decades, legend, named, one_panel, shares
 from dcm.reporting.runs import Run, varying
 from dcm.sweeping.figure import TITLES, plot
 from dcm.sweeping.rows import row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 MOST_RUNS = 12
 """Runs that a figure shows; more cannot be told apart."""
-
-WIDTH, HEIGHT = 4.2, 2.7
-"""Of a figure, in inches; a phone shows it in its full size."""
 
 POINTS = 100
 """Steps at which curves are read."""
@@ -86,7 +84,7 @@ def figures(runs: Sequence[Run]) -> Iterator[Figure]:
     for name, draw in drawings.items():
         tall = name in ("curves", "steps")
         lines = sum(len(run.modes) for run in shown) if name == "losses" else len(shown)
-        canvas, panel = _panel(0 if tall else lines)
+        canvas, panel = one_panel(0 if tall else lines)
         caption = draw(panel, shown) if shown else ""
         if caption:
             yield Figure(name, canvas, caption + capped)
@@ -101,7 +99,7 @@ def controls(record: Mapping[str, Any]) -> Figure | None:
             lines.setdefault(each["name"], []).append(each)
     if not lines:
         return None
-    canvas, panel = _panel(0)
+    canvas, panel = one_panel(0)
     slots = sorted({each["slots"] for each in found})
     width = 0.8 / len(lines)
     for number, (name, own) in enumerate(lines.items()):
@@ -117,18 +115,10 @@ def controls(record: Mapping[str, Any]) -> Figure | None:
     panel.set_ylim(-3, 103)
     panel.set_xlabel("K, content vectors per example")
     panel.set_title("exact, % of pairs: true ones and controls")
-    _legend(panel, len(lines))
+    legend(panel, len(lines))
     steps = record["stages"]["controls"]["max_steps"]
     caption = f"Within {steps} steps and one attempt; bars are 95 % intervals."
     return Figure("controls", canvas, caption)
-
-
-def _panel(rows: int) -> tuple[Canvas, Axes]:
-    """A figure of one panel; where it has lines of names, as high as they need."""
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(WIDTH, 1.3 + 0.3 * rows if rows else HEIGHT))
-    return canvas, canvas.subplots()
 
 
 def _sweep(runs: Sequence[Run]) -> Iterator[Figure]:
@@ -146,10 +136,10 @@ def _sweep(runs: Sequence[Run]) -> Iterator[Figure]:
         "seconds_per_pair": "Wall time of the run by its examples, loading included.",
     }
     for key in TITLES:
-        canvas, panel = _panel(0)
+        canvas, panel = one_panel(0)
         plot(panel, rows, keys, key)
         if len(keys) > 1:
-            _legend(panel, len(panel.get_legend_handles_labels()[1]))
+            legend(panel, len(panel.get_legend_handles_labels()[1]))
         yield Figure(f"sweep-{key.replace('_', '-')}", canvas, captions[key])
 
 
@@ -161,11 +151,12 @@ def _curves(panel: Axes, runs: Sequence[Run]) -> str:
         modes = dict.fromkeys(
             mode for curve in known[0].curves.values() for _, at in curve for mode in at
         )
-        lines = [
-            (mode, _read(known[0], lambda losses, mode=mode: losses.get(mode))) for mode in modes
-        ]
+        lines = [(mode, _read(known[0], partial(_of_mode, mode))) for mode in modes]
     else:
         lines = [(run.name, _read(run, lambda losses: sum(losses.values()))) for run in known]
+    lines = [(name, curves) for name, curves in lines if len(curves[2])]
+    if not lines:
+        return ""
     for number, (name, (steps, losses, _)) in enumerate(lines):
         low, middle, high = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
         look: dict[str, Any] = {"color": f"C{number % 7}"}
@@ -176,26 +167,30 @@ def _curves(panel: Axes, runs: Sequence[Run]) -> str:
     panel.set_yscale("log")
     panel.set_xlabel("step")
     panel.set_xlim(left=0)
-    _decades(panel.yaxis)
+    decades(panel.yaxis)
     panel.set_title("loss, nats" + ("" if len(known) == 1 else " (sum of the texts)"))
-    _legend(panel, len(lines))
+    legend(panel, len(lines))
     who = ""
     if len(known) == 1:
-        losses = [total(curve)[-1][1] for curve in known[0].curves.values()]
-        ends = dict(zip(known[0].curves, losses, strict=True))
-        who = f" ({max(ends, key=lambda key: ends[key])} ended highest)"
+        ends = {key: total(curve)[-1][1] for key, curve in known[0].curves.items()}
+        highest = max(ends, key=lambda key: ends[key] if math.isfinite(ends[key]) else math.inf)
+        who = f" ({highest} ended highest)"
     return (
         "Line: the median of the examples; band: their quartiles; dots: the worst. One that has "
         f"ended counts with its last loss{who}."
     )
 
 
-def _read(run: Run, pick: Callable[[Mapping[str, float]], float | None]) -> Curves:
+def _of_mode(mode: str, losses: Mapping[str, float]) -> float:
+    return losses.get(mode, math.nan)
+
+
+def _read(run: Run, pick: Callable[[Mapping[str, float]], float]) -> Curves:
     """A run's curves at common steps; a row that has ended keeps its last loss."""
     own: dict[str, list[tuple[int, float]]] = {}
     for key, curve in run.curves.items():
         points = [(step, pick(losses)) for step, losses in curve]
-        known = [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
+        known = [(step, loss) for step, loss in points if math.isfinite(loss)]
         if known:
             own[key] = known
     seen = sorted({step for points in own.values() for step, _ in points})
@@ -218,14 +213,19 @@ def _steps(panel: Axes, runs: Sequence[Run]) -> str:
         share = [100 * (place + 1) / run.finished for place in range(len(steps))]
         x, y = [0, *steps, most], [0, *share, share[-1] if share else 0]
         panel.step(
-            x, y, where="post", label=run.name, color=f"C{number % 7}", linestyle=_LINES[number // 7]
+            x,
+            y,
+            where="post",
+            label=run.name,
+            color=f"C{number % 7}",
+            linestyle=_LINES[number // 7],
         )
     panel.set_ylim(0, 103)
     panel.set_xlim(left=0)
     panel.set_xlabel("steps of the kept attempt")
     panel.set_title("converged within, % of examples")
     if len(runs) > 1:
-        _legend(panel, len(runs))
+        legend(panel, len(runs))
         return "How many steps examples need: the share that has converged by then."
     middle = median(runs[0].steps)
     panel.axvline(middle, color="C6", linewidth=1, linestyle="--")
@@ -254,12 +254,12 @@ def _losses(panel: Axes, runs: Sequence[Run]) -> str:
             )
     if not seen:
         return ""
-    _named(panel, labels)
+    named(panel, labels)
     panel.set_xscale("log")
-    _decades(panel.xaxis)
+    decades(panel.xaxis)
     panel.set_xlabel("nats a token, mean of the examples")
     panel.set_title("loss before and after")
-    _legend(panel, len(seen))
+    legend(panel, len(seen))
     return (
         "Circles: after optimisation. The others were measured before it, behind contents and "
         "tokens drawn at random, and as plain text (the answer follows its question)."
@@ -275,7 +275,7 @@ def _health(panel: Axes, runs: Sequence[Run]) -> str:
     }
     if not known:
         return ""
-    _shares(panel, known, parts)
+    shares(panel, known, parts)
     panel.set_title("loss curves by their shape, % of rows")
     return "Shapes as the protocol defines them: failed and oscillating curves are warnings."
 
@@ -292,14 +292,16 @@ def _attempts(panel: Axes, runs: Sequence[Run]) -> str:
         )
         for place, number in enumerate(numbers)
     }
-    _shares(panel, runs, parts)
+    shares(panel, runs, parts)
     panel.set_title("attempts made, % of examples")
     return "Attempts that examples took: each is a start from a new random content."
 
 
 def _interference(panel: Axes, runs: Sequence[Run]) -> str:
     measured = {
-        run.name: [each["interference"]["cosine"] for each in run.results if each.get("interference")]
+        run.name: [
+            each["interference"]["cosine"] for each in run.results if each.get("interference")
+        ]
         for run in runs
     }
     known = {name: values for name, values in measured.items() if values}
@@ -311,7 +313,7 @@ def _interference(panel: Axes, runs: Sequence[Run]) -> str:
         positions=range(len(known)),
         widths=0.6,
     )
-    _named(panel, list(known))
+    named(panel, list(known))
     panel.axvline(0, color="C6", linewidth=1, linestyle="--")
     panel.set_xlabel("cosine between the modes' gradients")
     panel.set_title("interference: left of 0 the texts pull apart")
@@ -328,58 +330,12 @@ def _speed(panel: Axes, runs: Sequence[Run]) -> str:
     speeds = [run.finished / run.summary["wall_seconds"] for run in known]
     bars = panel.barh(range(len(known)), speeds, height=0.6)
     panel.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=8)
-    _named(panel, [run.name for run in known])
+    named(panel, [run.name for run in known])
     panel.margins(x=0.15)
     panel.set_title("examples finished a second")
     return "Examples by the wall time of the whole run, on: " + ", ".join(
         dict.fromkeys(f"{run.summary.get('device')}, {run.summary.get('dtype')}" for run in known)
     ) + "."  # fmt: skip
-
-
-def _shares(
-    panel: Axes, runs: Sequence[Run], parts: Mapping[str, tuple[Sequence[int], str]]
-) -> None:
-    """Bars of shares, one a run, each a stack of parts; name -> (counts, colour)."""
-    whole = np.sum([counts for counts, _ in parts.values()], axis=0)
-    left = np.zeros(len(runs))
-    used = {name: each for name, each in parts.items() if any(each[0])}
-    for name, (counts, colour) in used.items():
-        share = 100 * np.asarray(counts) / np.maximum(whole, 1)
-        bars = panel.barh(
-            range(len(runs)), share, left=left, height=0.6, color=colour, label=name,
-            edgecolor="white", linewidth=0.6,
-        )  # fmt: skip
-        texts = [str(count) if part >= 8 else "" for count, part in zip(counts, share, strict=True)]
-        panel.bar_label(bars, texts, label_type="center", fontsize=8, color="black")
-        left += share
-    _named(panel, [run.name for run in runs])
-    panel.set_xlim(0, 100)
-    _legend(panel, len(used))
-
-
-def _named(panel: Axes, labels: Sequence[str]) -> None:
-    """Lines of names, the first on top, without a grid along them."""
-    longest = 28
-    short = [each if len(each) <= longest else f"...{each[3 - longest :]}" for each in labels]
-    panel.set_yticks(range(len(labels)), short)
-    panel.set_ylim(len(labels) - 0.5, -0.5)
-    panel.grid(visible=False, axis="y")
-
-
-def _decades(axis: Axis) -> None:
-    """Plain numbers along a logarithmic axis, two or three a decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(panel: Axes, count: int) -> None:
-    """Names below the panel, where they cover nothing."""
-    figure = panel.figure
-    columns = 3 if count <= 3 or count > 6 else 2
-    figure.legend(loc="outside lower center", ncols=min(columns, count), fontsize=8)
 
 
 def _mean(values: Any) -> float | None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import attrs
+
 from dcm.errors import DcmError, UsageError
 from dcm.reporting import tables
 from dcm.reporting.sources import Source, named
@@ -66,13 +68,12 @@ def _drawn(sources: Sequence[Source], folder: Path) -> Iterator[dict[str, Any]]:
         # A name in letters that matplotlib's font lacks; the page has it in its own.
         simplefilter("ignore", UserWarning)
         found = list(figures([run for source in sources for run in source.main]))
-        for source in sources:
+        for number, source in enumerate(sources, start=1):
             drawing = controls(source.record) if source.record else None
-            if drawing is not None:
-                if len(sources) > 1:
-                    drawing.name += f"-{len(found)}"
-                    drawing.caption = f"{source.name}. {drawing.caption}"
-                found.insert(0, drawing)
+            if drawing is not None and len(sources) > 1:
+                caption = f"{source.name}. {drawing.caption}"
+                drawing = attrs.evolve(drawing, name=f"{drawing.name}-{number}", caption=caption)
+            found += [drawing] if drawing is not None else []
         with on_disk(folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
         for each in found:

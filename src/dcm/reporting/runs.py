@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from dcm.protocol.health import Health, healths
 from dcm.protocol.results import Curve, Result, modes_of, read_curves
 from dcm.protocol.statistics import Estimate, wilson
 from dcm.running.description import FINGERPRINTS, ORIGIN, read_description
+from dcm.running.disk import on_disk
 from dcm.running.result_lines import read_lines
 from dcm.running.run_directory import DAMAGED, EXPERIMENT, RESULTS, SUMMARY, RunDirectory
 from dcm.running.summary import summarise
@@ -59,7 +59,8 @@ class Run:
         if summary is None and (path / SUMMARY).exists():
             problems.append(f"{path / SUMMARY} cannot be read")
         if (path / DAMAGED).is_file():
-            count = sum(1 for _ in (path / DAMAGED).open("rb"))
+            with on_disk(path / DAMAGED, "read"):
+                count = (path / DAMAGED).read_bytes().count(b"\n")
             problems.append(f"{path / DAMAGED} holds {count} lines that --resume put aside")
         try:
             curves = read_curves(path)
@@ -99,12 +100,6 @@ class Run:
     def steps(self) -> list[int]:
         """Steps of the converged."""
         return [each["steps"] for each in self.results if each["status"] == "CONVERGED"]
-
-    @property
-    def others(self) -> dict[str, int]:
-        """How many ended in which way, of those that did not converge."""
-        counts = Counter(each["status"] for each in self.results)
-        return {status: count for status, count in counts.items() if status != "CONVERGED"}
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -153,8 +148,12 @@ def _examples(form: Mapping[str, Any], least: int) -> int:
 
 def _flat(key: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping) and isinstance(value.get("params"), Mapping):
-        inner = [each for name, at in value["params"].items() for each in _flat(f"{key}.{name}", at)]
+        inner = [
+            each for name, at in value["params"].items() for each in _flat(f"{key}.{name}", at)
+        ]
         return [(key, value.get("name")), *inner]
     if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
-        return [pair for number, each in enumerate(value) for pair in _flat(f"{key}.{number}", each)]
+        return [
+            pair for number, each in enumerate(value) for pair in _flat(f"{key}.{number}", each)
+        ]
     return [(key, value)]

@@ -20,7 +20,8 @@ _SHARED_FIRST = ("generator", "dataset", "objective", "optimizer", "criterion", 
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """A line a run: where it differs, and what it came to."""
-    keys = varying(runs)[:4] if len(runs) > 1 else []
+    keys = varying(runs) if len(runs) > 1 else []
+    keys = sorted(keys, key=lambda key: key != "slots")[:4]
     heads = ["run", *map(words, keys), "examples", "certified", "95 % interval", "exact"]
     heads += ["steps, median", "90th percentile", "loss / random", "time", "row-steps a second"]
     heads += ["memory"]
@@ -48,7 +49,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
 
 
 def grades_table(runs: Sequence[Run]) -> Table:
-    """A line a run: the means of what evaluators and the data set said."""
+    """The means of what evaluators and the data set said; the longer side goes down the page."""
     known = [run for run in runs if run.summary.get("evaluations")]
     found = {
         run.name: {
@@ -58,9 +59,15 @@ def grades_table(runs: Sequence[Run]) -> Table:
         }
         for run in known
     }
-    heads = list(dict.fromkeys(key for each in found.values() for key in each))
-    lines = [[name, *(_number(each.get(key), "{:.3g}") for key in heads)] for name, each in found.items()]
-    return ["run", *heads], lines
+    keys = list(dict.fromkeys(key for each in found.values() for key in each))
+    if len(found) > len(keys):
+        lines = [
+            [name, *(_number(each.get(key), "{:.3g}") for key in keys)]
+            for name, each in found.items()
+        ]
+        return ["run", *keys], lines
+    lines = [[key, *(_number(each.get(key), "{:.3g}") for each in found.values())] for key in keys]
+    return ["mean", *found], lines
 
 
 def gates_table(record: Mapping[str, Any]) -> Table:
@@ -70,9 +77,9 @@ def gates_table(record: Mapping[str, Any]) -> Table:
         number, counted = gate["measured"], gate["counted_by"]
         lines.append(
             [
+                gate["name"] + (f" ({counted})" if counted else ""),
                 gate["verdict"],
                 gate["stage"],
-                gate["name"] + (f" ({counted})" if counted else ""),
                 plain(number),
                 interval(number),
                 str(number["count"]),
@@ -80,7 +87,7 @@ def gates_table(record: Mapping[str, Any]) -> Table:
                 gate["advice"],
             ]
         )
-    return ["verdict", "stage", "gate", "measured", "95 % interval", "n", "needs", "advice"], lines
+    return ["gate", "verdict", "stage", "measured", "95 % interval", "n", "needs", "advice"], lines
 
 
 def thresholds_table(record: Mapping[str, Any]) -> Table:
@@ -90,11 +97,9 @@ def thresholds_table(record: Mapping[str, Any]) -> Table:
     for each in stage.get("thresholds", []):
         number, sign = each["measured"], ">" if each["better"] == "above" else "<"
         steps = [f"{sign} {step:g}" for step in each["steps"]]
-        lines.append(
-            [each["grade"], each["name"], plain(number), interval(number), str(number["count"])]
-            + steps
-        )
-    heads = ["grade", "number", "measured", "95 % interval", "n", "minimum", "good", "excellent"]
+        measured = [plain(number), interval(number), str(number["count"])]
+        lines.append([each["name"], each["grade"], *measured, *steps])
+    heads = ["number", "grade", "measured", "95 % interval", "n", "minimum", "good", "excellent"]
     return heads, lines
 
 
@@ -144,7 +149,9 @@ def settings_table(runs: Sequence[Run]) -> Table:
     for key, value in (first.form.get("versions") or {}).items():
         lines.append([f"version of {key}", _shown(value)])
     lines.append(["git commit", _shown(first.form.get("git_commit"))])
-    lines += [[key, _shown(first.summary[key])] for key in ("device", "dtype") if key in first.summary]
+    lines += [
+        [key, _shown(first.summary[key])] for key in ("device", "dtype") if key in first.summary
+    ]
     return ["setting", "value"], lines
 
 

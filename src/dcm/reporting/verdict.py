@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -14,14 +15,19 @@ from dcm.reporting.units import percent
 GOALS = (0.9, 0.99)
 """Shares of certified examples for which the smallest value of an axis is told."""
 
+_ENDED = {
+    "CONVERGED": "converged and did not hold when decoded",
+    "MAX_STEPS": "ran out of steps",
+    "NONFINITE": "were not finite",
+    "FAILED": "could not be attempted",
+}
 
-def verdict(source: Source) -> str:
-    """What a folder came to, for a reader who knows nothing of it."""
+
+def verdict(source: Source) -> list[str]:
+    """What a folder came to, for a reader who knows nothing of it; the first sentence says most."""
     if source.record is not None:
         return of_protocol(source.record, source.main)
-    if len(source.runs) == 1:
-        return of_run(source.runs[0])
-    return of_runs(source.runs)
+    return [of_run(source.runs[0]) if len(source.runs) == 1 else of_runs(source.runs)]
 
 
 def of_run(run: Run) -> str:
@@ -34,17 +40,18 @@ def of_run(run: Run) -> str:
     how = f"from {_counted(run.form.get('slots'), 'vector')} each, {model(run)} {what}"
     if not run.is_certified:
         exact = sum(each["exact"] for each in run.results)
-        return f"{begin}{exact} of {finished} examples are exact; nothing was decoded to certify it."
+        return (
+            f"{begin}{exact} of {finished} examples are exact; nothing was decoded to certify it."
+        )
     rate = run.certified
     count = round((rate.value or 0.0) * finished)
     if count == finished:
         some = "The one example is" if finished == 1 else f"All {finished} examples are"
         return f"{begin}{some} certified: {how}."
     told = f"{begin}{count} of {finished} examples ({_interval(rate)}) are certified: {how}."
-    if run.others:
-        others = ", ".join(f"{number} {status}" for status, number in run.others.items())
-        told += f" Of the rest: {others}."
-    return told
+    others = Counter(each["status"] for each in run.results if each["certified"] is not True)
+    rest = ", ".join(f"{number} {_ENDED[status]}" for status, number in others.items())
+    return f"{told} Of the rest {rest}."
 
 
 def of_runs(runs: Sequence[Run]) -> str:
@@ -67,8 +74,8 @@ def of_runs(runs: Sequence[Run]) -> str:
     )
 
 
-def of_protocol(record: Mapping[str, Any], runs: Sequence[Run]) -> str:
-    """A protocol in a few sentences."""
+def of_protocol(record: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """A protocol: its gates, its joint stage, its controls."""
     gates = record["gates"]
     missed = [gate["name"] for gate in gates if gate["verdict"] != "passed"]
     if record["stopped"]:
@@ -78,13 +85,12 @@ def of_protocol(record: Mapping[str, Any], runs: Sequence[Run]) -> str:
         told = f"The protocol passed: all {len(gates)} gates hold."
     else:
         passed = len(gates) - len(missed)
-        told = f"{passed} of {len(gates)} gates hold; not {', '.join(missed)}."
+        told = f"{passed} of {len(gates)} gates hold; not held: {', '.join(missed)}."
     if record["forced"]:
         told += " It was forced past a failed gate."
     joint = [run for run in runs if run.path.name == "stage-2"]
-    told += "".join(f" {of_run(run)}" for run in joint)
     sentence = record["stages"].get("controls", {}).get("sentence")
-    return f"{told} {sentence}" if sentence else told
+    return [told, *map(of_run, joint), *([sentence] if sentence else [])]
 
 
 def model(run: Run) -> str:
@@ -109,29 +115,33 @@ def words(key: str) -> str:
 
 
 def _along(runs: Sequence[Run], key: str) -> str:
-    """From which value on a goal is met. A key by which the rate need not rise gets no goal."""
+    """The smallest values that meet the goals."""
     order = sorted(runs, key=lambda run: run.settings[key])
-    values = ", ".join(f"{run.settings[key]:g}" for run in order)
-    told = []
+    counts = {run.finished for run in order}
+    tried = f"Tried: {', '.join(f'{run.settings[key]:g}' for run in order)}; "
+    tried += (
+        f"{min(counts)} examples each." if len(counts) == 1 else f"{min(counts)} examples or more."
+    )
+    enough: dict[tuple[str, str], list[str]] = {}
     for goal in GOALS:
         met = [run for run in order if (run.certified.value or 0.0) >= goal]
         if met:
-            first = met[0]
-            told.append(
-                f"{words(key)} = {first.settings[key]:g} is the smallest of {values} that certifies "
-                f"{percent(goal)} of the examples: {_interval(first.certified)} of {first.finished}."
-            )
-    if not told:
-        best = max(order, key=lambda run: run.certified.value or 0.0)
-        told = [
-            f"No {words(key)} of {values} certifies {percent(GOALS[0])} of the examples; the most "
-            f"is {_interval(best.certified)} of {best.finished} at {best.settings[key]:g}."
-        ]
-    elif len(told) < len(GOALS):
-        told.append(f"None certifies {percent(GOALS[1])}.")
-    # One value may meet both goals, which is said once.
-    firsts = [text.partition(" is ")[0] for text in told]
-    return told[-1] if len(set(firsts)) == 1 else " ".join(told)
+            value = f"{words(key)} = {met[0].settings[key]:g}"
+            told = enough.setdefault((value, _interval(met[0].certified)), [])
+            told.append(f"{100 * goal:g} %")
+    best = max(order, key=lambda run: run.certified.value or 0.0)
+    if not enough:
+        at = f"{words(key)} = {best.settings[key]:g} ({_interval(best.certified)})"
+        return f"None certifies {100 * GOALS[0]:g} % of the examples; the most does {at}. {tried}"
+    parts = [
+        f"{value} {'for' if number else 'is enough to certify'} {' and '.join(told)}"
+        f"{'' if number else ' of the examples'} ({rate})"
+        for number, ((value, rate), told) in enumerate(enough.items())
+    ]
+    none = ""
+    if (best.certified.value or 0.0) < GOALS[1]:
+        none = f"; none certifies {100 * GOALS[1]:g} %"
+    return f"{', '.join(parts)}{none}. {tried}"
 
 
 def _interval(rate: Estimate) -> str:

@@ -95,11 +95,10 @@ def plot(panel: Axes, rows: Sequence[Row], axes: Sequence[str], key: str) -> Non
     panel.set_xlabel(_words(along))
     if numeric and min(ticks) > 0 and max(ticks) >= 8 * min(ticks):
         panel.set_xscale("log", base=2)
-    panel.set_xticks(
-        [places[_key(each)] for each in ticks],
-        [shown(each) if numeric else each for each in ticks],
-        **({} if numeric else {"rotation": 30, "ha": "right"}),
-    )
+    if numeric:
+        panel.set_xticks([places[_key(each)] for each in ticks], [shown(each) for each in ticks])
+    else:
+        panel.set_xticks([places[each] for each in ticks], ticks, rotation=30, ha="right")
     panel.minorticks_off()
     if key == "certified_rate":
         panel.set_ylim(-3, 103)
