@@ -14,27 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib import style
 
 Record = dict[str, Any]
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, GREY)
 PUBLISHED = (38.5, 14.1)  # tokens in one vector of SmolLM2-135M, mean and standard deviation
-STYLE = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "dcm",
-}
 
 
 def panels(count: int, height: float = 2.9) -> tuple[Any, list[Any]]:
@@ -249,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--out", type=Path, default=Path("docs/assets"), help="default docs/assets")
     add("--also-png", action="store_true", help="beside SVG, to look at")
     asked = parser.parse_args(arguments)
-    with mpl.rc_context(STYLE):
+    with style.context("dcm.figures"):
         for name, draw in FIGURES.items():
             file = asked.results / f"{name}.json"
             if not file.exists():

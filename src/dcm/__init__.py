@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dcm.plugins import Plugins as Plugins
     from dcm.plugins import find as find
     from dcm.plugins import pairs as pairs
+    from dcm.reporting.report import report as report
     from dcm.running.baselines import Baselines as Baselines
     from dcm.running.experiment import Experiment as Experiment
     from dcm.running.frames import Results as Results
@@ -125,6 +126,7 @@ _HOME = {
     "open": "memory.memory",
     "normalised_match": "grading",
     "pairs": "plugins",
+    "report": "reporting.report",
     "results": "running.frames",
     "solve": "solver",
     "sweep": "sweeping",

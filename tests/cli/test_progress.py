@@ -9,8 +9,8 @@ import attrs
 import pytest
 from rich.console import Console
 
-from dcm.cli.figures import duration, percent, rate, size
 from dcm.cli.progress import ProgressLine, of_workers, words
+from dcm.reporting.units import duration, percent, rate, size
 from dcm.running.progress import Progress, WorkerProgress
 
 

@@ -11,7 +11,7 @@ import dcm
 from dcm.cli.paraphrase import paraphrase
 from dcm.cli.plan import plan
 from dcm.cli.reporting import reporting
-from dcm.cli.run_folder import track, verify
+from dcm.cli.run_folder import report, track, verify
 from dcm.cli.sweep import sweep
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ def _dcm(
     dcm sweep --set slots=4,8 the same for several values, side by side
     dcm list dataset          which data sets there are
     dcm show dataset squad    its fields, and how to set them
+    dcm report DIR            a page on what it came to
     dcm verify DIR            whether a run's folder is as the run wrote it
     dcm ask DIR QUESTION      what a run's contents answer
     """
@@ -201,6 +202,7 @@ def run(
 
 app.command()(verify)
 app.command()(track)
+app.command()(report)
 app.command()(sweep)
 app.command()(paraphrase)
 app.command()(plan)

@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dcm.cli.figures import duration
+from dcm.reporting.units import duration
 from dcm.secrets import mask_secrets
 
 if TYPE_CHECKING:

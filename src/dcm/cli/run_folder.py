@@ -1,4 +1,4 @@
-"""`dcm verify` and `dcm track`: their options. What they do is imported when they are called."""
+"""`dcm verify`, `dcm track`, `dcm report`: their options. What they do is imported when called."""
 
 from __future__ import annotations
 
@@ -61,3 +61,31 @@ def track(
 
     with reporting(debug):
         track_directory(directory, settings or ())
+
+
+def report(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders of runs, sweeps or protocols."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; default report.html in the first DIR."),
+    ] = None,
+    debug: _Debug = False,
+) -> None:
+    """Write a page on what runs came to, one file for any browser, and its figures.
+
+    \b
+    dcm report runs/one
+    dcm report runs/sweep
+    dcm report runs/one runs/two --out compared.html
+
+    Runs may be unfinished; what is damaged is left out, and the page says what.
+    The figures are beside it as SVG and PNG, in report-figures.
+    """
+    from dcm.reporting.report import report as write
+
+    with reporting(debug):
+        page = write(*directories, out=out)
+        typer.echo(f"{page}\nfigures in {page.with_name(f'{page.stem}-figures')}")

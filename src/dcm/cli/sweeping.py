@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcm.cli.figures import duration, percent
 from dcm.cli.overrides import TRACKER, check, check_remote_code, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.run import built, form_of, tracker_for
 from dcm.errors import UsageError
+from dcm.reporting.units import duration, percent
 from dcm.secrets import mask_secrets
 from dcm.serial import Description
 

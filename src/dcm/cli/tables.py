@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dcm.cli.figures import duration, percent, rate, size
+from dcm.reporting.units import duration, percent, rate, size
 
 
 def closing_table(summary: Mapping[str, Any], out: str) -> Table:

@@ -105,7 +105,7 @@ def results(*folders: str | Path) -> Results:
     if not folders:
         raise UsageError("no run was named", "", 'Name one: dcm.results("runs/first")')
     runs, examples, curves = [], [], []
-    for path in dict.fromkeys(path for folder in folders for path in _runs(Path(folder))):
+    for path in dict.fromkeys(path for folder in folders for path in run_folders(Path(folder))):
         opened = RunDirectory.open(path)
         lines = [{"run": str(path), **_flat(line)} for line in opened.results()]
         examples += lines
@@ -115,7 +115,7 @@ def results(*folders: str | Path) -> Results:
     return Results(_frame(runs, _RUNS), _frame(examples, _EXAMPLES), _joined(curves))
 
 
-def _runs(folder: Path) -> Iterator[Path]:
+def run_folders(folder: Path) -> Iterator[Path]:
     """The folder itself if it is a run, else the runs below it."""
     found = sorted(path.parent for path in folder.rglob(EXPERIMENT)) if folder.is_dir() else []
     if folder in found or not found:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcm.sweeping.cells import shown
 from dcm.sweeping.rows import DONE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Row = Mapping[str, Any]
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
+
+STYLE = "dcm.figures"
+"""The style of every figure, for `matplotlib.style.context`."""
+
+TITLES = {
+    "certified_rate": "certified, % of pairs (95 % interval)",
+    "median_steps": "steps to converge, median",
+    "seconds_per_pair": "seconds a pair",
+}
 
 
 def draw(rows: Sequence[Row], axes: Sequence[str], path: Path) -> None:
@@ -28,72 +38,72 @@ def draw(rows: Sequence[Row], axes: Sequence[str], path: Path) -> None:
     Raises:
         ImportError: matplotlib is not installed.
     """
+    from matplotlib import style
     from matplotlib.figure import Figure
 
+    with style.context(STYLE):
+        figure = Figure(figsize=(9, 3))
+        panels = figure.subplots(1, len(TITLES))
+        for panel, key in zip(panels, TITLES, strict=True):
+            plot(panel, rows, axes, key)
+        if len(axes) > 1:
+            panels[0].legend(fontsize=7, loc="lower right")
+        temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+        figure.savefig(temporary)
+    temporary.replace(path)
+
+
+def plot(panel: Axes, rows: Sequence[Row], axes: Sequence[str], key: str) -> None:
+    """Draw one number of the finished cells over the values, as `draw` does.
+
+    Args:
+        panel: where to.
+        rows: of cells, as `dcm.sweeping.rows.row` gives them.
+        axes: the keys that vary.
+        key: one of `TITLES`.
+    """
     done = [each for each in rows if each["state"] == DONE]
     along = _along(done, axes)
-    others = [key for key in axes if key != along]
+    others = [each for each in axes if each != along]
     lines: dict[str, list[Row]] = {}
     for each in done:
-        label = ", ".join(f"{_short(key)} {shown(each[key])}" for key in others)
+        label = ", ".join(f"{_short(other)} {shown(each[other])}" for other in others)
         lines.setdefault(label, []).append(each)
     numeric = all(_is_number(each[along]) for each in done)
     ticks: list[Any] = list(
         dict.fromkeys(each[along] if numeric else shown(each[along]) for each in done)
     )
     places = {_key(each): each if numeric else number for number, each in enumerate(ticks)}
-
-    figure = Figure(figsize=(9, 3), layout="constrained", dpi=120)
-    panels = figure.subplots(1, 3)
     for number, (label, own) in enumerate(lines.items()):
-        style = {
-            "color": _COLOURS[number % len(_COLOURS)],
+        known = [each for each in own if each[key] is not None]
+        x = [places[_key(each[along] if numeric else shown(each[along]))] for each in known]
+        look: dict[str, Any] = {
+            "color": f"C{number % 7}",
             "marker": _MARKERS[number % len(_MARKERS)],
             "linestyle": "-" if numeric else "none",
-            "linewidth": 1.5,
-            "markersize": 4.5,
+            "label": label,
         }
-        x = [places[_key(each[along] if numeric else shown(each[along]))] for each in own]
-        rate = [100 * (each["certified_rate"] or 0.0) for each in own]
-        low = [
-            at - 100 * (each["certified_low"] or 0.0) for at, each in zip(rate, own, strict=True)
-        ]
-        high = [
-            100 * (each["certified_high"] or 0.0) - at for at, each in zip(rate, own, strict=True)
-        ]
-        panels[0].errorbar(x, rate, yerr=[low, high], capsize=2.5, label=label, **style)
-        for panel, key in zip(panels[1:], ("median_steps", "seconds_per_pair"), strict=True):
-            known = [
-                (at, each[key]) for at, each in zip(x, own, strict=True) if each[key] is not None
-            ]
-            panel.plot([at for at, _ in known], [value for _, value in known], **style)
-    titles = (
-        "certified, % of pairs (95 % interval)",
-        "steps to converge, median",
-        "seconds a pair",
-    )
-    for panel, title in zip(panels, titles, strict=True):
-        panel.set_title(title, fontsize=9, loc="left")
-        panel.set_xlabel(_words(along), fontsize=9)
-        panel.tick_params(labelsize=8)
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-        if numeric and min(ticks) > 0 and max(ticks) >= 8 * min(ticks):
-            panel.set_xscale("log", base=2)
-        panel.set_xticks(
-            [places[_key(each)] for each in ticks],
-            [shown(each) if numeric else each for each in ticks],
-            **({} if numeric else {"rotation": 30, "ha": "right"}),
-        )
-        panel.minorticks_off()
-    panels[0].set_ylim(-3, 103)
-    for panel in panels[1:]:
+        if key != "certified_rate":
+            panel.plot(x, [each[key] for each in known], **look)
+            continue
+        rate = [100 * each[key] for each in known]
+        ends = [(100 * each["certified_low"], 100 * each["certified_high"]) for each in known]
+        low = [at - end[0] for at, end in zip(rate, ends, strict=True)]
+        high = [end[1] - at for at, end in zip(rate, ends, strict=True)]
+        panel.errorbar(x, rate, yerr=[low, high], capsize=2.5, **look)
+    panel.set_title(TITLES[key])
+    panel.set_xlabel(_words(along))
+    if numeric and min(ticks) > 0 and max(ticks) >= 8 * min(ticks):
+        panel.set_xscale("log", base=2)
+    if numeric:
+        panel.set_xticks([places[_key(each)] for each in ticks], [shown(each) for each in ticks])
+    else:
+        panel.set_xticks([places[each] for each in ticks], ticks, rotation=30, ha="right")
+    panel.minorticks_off()
+    if key == "certified_rate":
+        panel.set_ylim(-3, 103)
+    else:
         panel.set_ylim(bottom=0)
-    if others:
-        panels[0].legend(fontsize=7, loc="lower right")
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary)
-    temporary.replace(path)
 
 
 def _along(rows: Sequence[Row], axes: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""Reports: what runs, sweeps and protocols came to, as one page and as figures."""
