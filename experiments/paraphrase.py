@@ -144,7 +144,7 @@ def measure(
     found["unseen"] = {each.id: loss for each, loss in zip(known, losses, strict=True)}
     if asked.ask:
         # The contents alone, all of them, without the words of the stored questions.
-        memory = dcm.open(folder, generator)
+        memory = dcm.open(folder, generator=generator)
         answers = memory.ask_all(unseen, shortlist=None, words=0.0)
         for example, answer in zip(known, answers, strict=True):
             right = (example.answer, *example.aliases)
