@@ -74,8 +74,8 @@ def recordings() -> Iterator[type[PlainRecording]]:
         patch.setattr(recording.Recordings, "__init__", as_on_a_gpu)
         patch.setattr(recording.Recordings, "_stream", None)
         patch.setattr(recording.Recordings, "_pool", None)
-        card = SimpleNamespace(total_memory=1000)
-        patch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+        patch.setattr(torch.cuda, "mem_get_info", lambda _: (500, 1000))
+        patch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)
         patch.setattr(torch.cuda, "memory_reserved", lambda _: PlainRecording.held)
         yield PlainRecording
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from weakref import WeakSet
 
 import torch
 
@@ -23,6 +24,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(each in str(error) for each in _SAID)
 
 
+class Keeper(Protocol):
+    """Keeps memory that makes something faster, and does without where memory runs out."""
+
+    def let_go(self) -> bool:
+        """Let go of it; whether there was any, and less will be kept from now on."""
+
+
+_keepers: WeakSet[Keeper] = WeakSet()
+
+
+def gives_way(keeper: Keeper) -> None:
+    """Ask `keeper` to let go of its memory when it runs out."""
+    _keepers.add(keeper)
+
+
+def make_way() -> bool:
+    """Memory ran out: let go of what only makes things faster. False if there is nothing left."""
+    gone = [keeper.let_go() for keeper in list(_keepers)]
+    free_cached_memory()
+    return any(gone)
+
+
 def in_parts(function: Callable[[Sequence[T]], list[U]], items: Sequence[T]) -> list[U]:
     """`function(items)`, in halves, and halves of those, where memory does not hold them all.
 
@@ -34,21 +57,34 @@ def in_parts(function: Callable[[Sequence[T]], list[U]], items: Sequence[T]) -> 
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        if len(items) < 2:
-            raise too_large(error) from error
-    free_cached_memory()
+        said = str(error)
+    # Out of the handler, whose traceback would keep what was computed alive.
+    if make_way():
+        return in_parts(function, items)
+    if len(items) < 2:
+        raise too_large(said)
     middle = len(items) // 2
     return in_parts(function, items[:middle]) + in_parts(function, items[middle:])
 
 
-def too_large(error: BaseException) -> GeneratorError:
-    """What to say where memory does not hold one row."""
+def too_large(said: str) -> GeneratorError:
+    """What to say where memory does not hold one row.
+
+    Args:
+        said: the error's own words.
+    """
     asked = "one row alone does not fit into memory"
     do = "Use fewer slots, a smaller dtype, or a larger device"
-    return GeneratorError(asked, str(error).partition("\n")[0], do)
+    return GeneratorError(asked, said.partition("\n")[0], do)
 
 
 def free_cached_memory() -> None:
     """Give memory that torch keeps for later back to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def allowed_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU's memory that this process may take, if no other takes them."""
+    _, total = torch.cuda.mem_get_info(device)
+    return int(total * torch.cuda.get_per_process_memory_fraction(device))

@@ -211,6 +211,17 @@ def test_memory_that_a_recording_took_too_much_of_is_given_back(ready, plain):
     assert len(plain.memory) == 0
 
 
+def test_where_memory_runs_out_recordings_give_way_and_are_half_as_large(ready, plain):
+    assert not ready.let_go()
+    for lines in (50, 20):
+        result(partial(ran, ready), *drawn(lines))
+    assert ready.let_go()
+    assert not ready.let_go()
+    for lines in (50, 26, 25, 20):
+        assert same(result(partial(ran, ready), *drawn(lines)), result(function, *drawn(lines)))
+    assert plain.made == 4  # of 50 and 20 lines before, of 25 and 20 after
+
+
 def test_all_are_made_anew_after_forget(ready, plain):
     """What was recorded runs another way now, and how long it takes is another question."""
     for _ in range(3):

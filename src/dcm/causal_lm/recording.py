@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcm.memory_limit import free_cached_memory
+from dcm.memory_limit import (
+    allowed_on_gpu,
+    free_cached_memory,
+    gives_way,
+    is_out_of_memory,
+)
 
 # Recorded is what takes longer to start than this share of the time that it takes to compute.
 _LAUNCHES = 0.8
@@ -57,11 +62,12 @@ class Recordings:
         self.limit = 1 << 16 if device.type == "cuda" else 0
         self.made = 0
         self._passes = self._failed = 0
-        self._waits_up_to = 0
+        self._waits_up_to = self._largest = 0
         self._timed: _Timed | None = None
         self._even: list[int] = []
         self._recorded: dict[Hashable, Recording] = {}
         self._pass: weakref.ref[Pass] | None = None
+        gives_way(self)
 
     def run(
         self, function: Function, kind: Hashable, positions: int, first: Tensor, *others: Tensor
@@ -104,10 +110,20 @@ class Recordings:
         """Begin anew: what was recorded runs another way now."""
         self._recorded.clear()
         self._even.clear()
-        self._passes = self._waits_up_to = 0
+        self._passes = self._waits_up_to = self._largest = 0
         self._timed = None
         free_cached_memory()
         self.__dict__.pop("_pool", None)
+
+    def let_go(self) -> bool:
+        """Memory ran out: record no pass as large again; whether there were recordings."""
+        if not self._recorded:
+            return False
+        self.limit = self._largest // 2
+        waits_up_to = self._waits_up_to
+        self.forget()
+        self._waits_up_to = min(waits_up_to, self.limit)
+        return True
 
     def _learn(self) -> None:
         """Take over what was timed last, once it is known."""
@@ -143,10 +159,10 @@ class Recordings:
             if not self.made:
                 # What libraries prepare for a stream at first has to be there.
                 _forward_and_backward(function, first, others, self._stream)
-            recording = Recording(function, first, others, self._stream, self._pool)
+            recording = self._made(function, first, others)
         except RuntimeError:
-            # A kernel had to be loaded, the function waits for the GPU, which no recording can, or
-            # memory has run out. What there was until now is as good.
+            # The function waits for the GPU, which no recording can, or memory has run out. What
+            # there was until now is as good.
             _mend(self._stream)
             self._failed += 1
             if self._failed == _FAILURES:
@@ -156,15 +172,26 @@ class Recordings:
         self.made += 1
         # They share their memory, which grows with the largest.
         taken = torch.cuda.memory_reserved(self._device) - before
-        most = _SHARE * torch.cuda.get_device_properties(self._device).total_memory
-        if taken > most:
+        if taken > _SHARE * allowed_on_gpu(self._device):
             # No pass of its size again; its memory comes free with the last of them.
             self.limit = min(self.limit, positions - 1)
             del recording
             self.forget()
             return None
         self._recorded[key] = recording
+        self._largest = max(self._largest, positions)
         return recording
+
+    def _made(self, function: Function, first: Tensor, others: Sequence[Tensor]) -> Recording:
+        try:
+            return Recording(function, first, others, self._stream, self._pool)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            _mend(self._stream)
+        # A kernel had to be compiled or loaded, which no recording can.
+        _forward_and_backward(function, first, others, self._stream)
+        return Recording(function, first, others, self._stream, self._pool)
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
@@ -313,12 +340,12 @@ def _recorded(graph: torch.cuda.CUDAGraph, pool: Any = None) -> Iterator[None]:
     try:
         yield
     finally:
-        graph.capture_end()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is recorded, where that failed
+            graph.capture_end()
 
 
 def _mend(stream: torch.cuda.Stream) -> None:
     """Make torch draw random numbers again, which it refuses after a recording that failed."""
-    with warnings.catch_warnings(), _beside(stream):
-        warnings.simplefilter("ignore")  # that nothing is recorded
-        with _recorded(torch.cuda.CUDAGraph()):
-            pass
+    with _beside(stream), _recorded(torch.cuda.CUDAGraph()):
+        pass

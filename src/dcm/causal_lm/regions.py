@@ -82,6 +82,8 @@ class Regions:
             except (torch._dynamo.exc.TorchDynamoException, ImportError) as error:
                 if is_out_of_memory(error):
                     raise
+                if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+                    raise  # while a pass is recorded nothing can be compiled
                 # Its first line names the backend, the second what is wrong.
                 there = " ".join(str(error).strip().partition("\n\n")[0].split())
                 warnings.warn(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcm.causal_lm.decoding import prompts
 from dcm.causal_lm.trials import Rounding
-from dcm.memory_limit import is_out_of_memory
+from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory
 
 if TYPE_CHECKING:
     from dcm.strands import Layout
@@ -43,6 +43,15 @@ class StaticDecoding:
         self._end = end
         self._steps: dict[tuple[int, int], _Steps] = {}
         self._holds: dict[int, bool] = {}
+        self._share = _SHARE
+        gives_way(self)
+
+    def let_go(self) -> bool:
+        """Memory ran out: keep half as much from now on; whether anything was kept."""
+        gone = bool(self._steps)
+        self._steps.clear()
+        self._share /= 2
+        return gone
 
     def decode(
         self, content: Tensor, lead: Tensor, limits: Sequence[int], layout: Layout
@@ -86,8 +95,8 @@ class StaticDecoding:
         if self._model.device.type != "cuda":
             return  # there is nothing to record
         self._steps[key] = steps
-        total = torch.cuda.get_device_properties(self._model.device).total_memory
-        while self._steps and sum(each.bytes for each in self._steps.values()) > _SHARE * total:
+        most = self._share * allowed_on_gpu(self._model.device)
+        while self._steps and sum(each.bytes for each in self._steps.values()) > most:
             del self._steps[next(iter(self._steps))]
 
     @torch.no_grad()

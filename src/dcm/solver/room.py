@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dcm.memory_limit import free_cached_memory
+from dcm.memory_limit import allowed_on_gpu, free_cached_memory
 from dcm.solver.free_memory import free_memory
 
 # More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
@@ -104,7 +104,5 @@ class Room:
 
 def _free_on_gpu(device: torch.device) -> int:
     """Bytes that this process may still take."""
-    free, total = torch.cuda.mem_get_info(device)
-    allowed = total * torch.cuda.get_per_process_memory_fraction(device)
-    reserved = torch.cuda.memory_reserved(device)
-    return int(min(free, allowed - reserved))
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(free, allowed_on_gpu(device) - torch.cuda.memory_reserved(device))

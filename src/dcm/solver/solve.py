@@ -12,7 +12,7 @@ from dcm.errors import UsageError
 from dcm.example import Example
 from dcm.fields import named
 from dcm.generator import Generator
-from dcm.memory_limit import free_cached_memory, is_out_of_memory, too_large
+from dcm.memory_limit import is_out_of_memory, make_way, too_large
 from dcm.modes import Modes
 from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
@@ -286,8 +286,7 @@ class _Run:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if count == 1:
-                    raise too_large(error) from error
+                said = str(error)
             else:
                 self.stats.lanes = self.room.lanes
                 self.stats.row_steps += count
@@ -295,10 +294,13 @@ class _Run:
                 self._tell(ended)
                 return ended
             # Out of the handler, whose traceback would keep the step's tensors alive.
+            if make_way():
+                continue
+            if count == 1:
+                raise too_large(said)
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
             self.room.shrink(len(self.lanes), self.lanes.positions)
             self.stats.lanes = self.room.lanes
-            free_cached_memory()
 
     def _tell(self, ended: Sequence[Ended]) -> None:
         """Note how far the rows are."""
