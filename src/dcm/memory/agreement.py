@@ -51,7 +51,7 @@ def read_experiment(path: Path) -> dict[str, Any]:
         DcmError: it cannot be read.
     """
     found = read_description(path / EXPERIMENT)
-    form = found.get("generator")
+    form: Any = found.get("generator")
     known = isinstance(form, Mapping) and isinstance(form.get("name"), str)
     if not (known and isinstance(form.get("params", {}), Mapping)):
         asked = f"{path / EXPERIMENT} names no generator"
