@@ -148,7 +148,7 @@ class Store:
         points: Sequence[Point],
         tags: Mapping[str, str],
         artifacts: Sequence[Path],
-        failed: bool,
+        status: str,
         end: int,
         note: Callable[[str], str] = str,
     ) -> None:
@@ -166,7 +166,7 @@ class Store:
         finally:
             if self._monitor is not None:
                 self._monitor.finish()
-            self._client.set_terminated(self.id, "FAILED" if failed else "FINISHED", end)
+            self._client.set_terminated(self.id, status, end)
 
     def _log_tables(self, files: Sequence[Path]) -> None:
         """Tables in the form of MLflow's `log_table`, which would append what is there already."""

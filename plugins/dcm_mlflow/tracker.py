@@ -117,10 +117,10 @@ class MlflowRun(TrackedRun):
         self._last_step: dict[str, int] = {}
         self._waiting: SimpleQueue[list[Point] | None] = SimpleQueue()
         self._end: tuple[
-            list[Point], Mapping[str, str], Sequence[Path], bool, int, Callable[[str], str]
+            list[Point], Mapping[str, str], Sequence[Path], str, int, Callable[[str], str]
         ]
         self._failure: DcmError | None = None
-        self._reported = False
+        self._reported = self._killed = False
         # A daemon: a process that dies without `finish` must not wait for it for ever.
         self._thread = Thread(target=self._work, name="dcm-mlflow", daemon=True)
         self._thread.start()
@@ -161,6 +161,10 @@ class MlflowRun(TrackedRun):
         )
         self._report()
 
+    def killed(self) -> None:
+        """It is stored as killed, and at once: files are sent when it goes on, or never."""
+        self._killed = True
+
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path], failed: bool) -> None:
         """The run ends; waits until all is written.
 
@@ -171,7 +175,9 @@ class MlflowRun(TrackedRun):
         final = flatten.final(summary, self._description)
         points = [point._replace(step=self._step(point)) for point in flatten.points(final, 0)]
         told = partial(note, self._description, summary)
-        self._end = (points, flatten.texts(summary), artifacts, failed, flatten.now(), told)
+        status = "KILLED" if self._killed else "FAILED" if failed else "FINISHED"
+        files = () if self._killed else artifacts
+        self._end = (points, flatten.texts(summary), files, status, flatten.now(), told)
         self._waiting.put(None)
         self._thread.join()
         self._report()

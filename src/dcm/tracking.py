@@ -77,6 +77,9 @@ class TrackedRun(ABC):
             failed: whether the run ended by an error.
         """
 
+    def killed(self) -> None:  # noqa: B027 - not every tracker tells this from a failure
+        """The run was ended by Ctrl-C or a signal: `finish` follows, and nobody waits for long."""
+
     @property
     def patience(self) -> float:
         """Most seconds that the end of an experiment may wait for it."""
@@ -159,6 +162,8 @@ class GuardedTracking:
         """
         if self._run is None or self._thread is None:
             return
+        if interrupted:
+            self._tell("killed")
         self._tell("finish", summary, artifacts, failed)
         self._waiting.put(None)
         patience = min(self._run.patience, _INTERRUPTED if interrupted else self._run.patience)

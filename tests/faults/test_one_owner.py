@@ -109,6 +109,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_the_model_is_loaded(
         ("x" * 300, "The name is too long. Choose a shorter one"),
         ("file/run", "A part of the path is a file, no folder"),
         ("loop/run", "lead round in a circle"),
+        ("a\udc80", "no UTF-8 text"),
     ],
 )
 def test_paths_that_the_system_refuses_are_a_sentence(experiment, tmp_path, name, told) -> None:

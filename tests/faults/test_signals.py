@@ -10,7 +10,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,35 @@ def test_a_signal_ends_a_run_whose_tracker_is_silent(
     assert "geheim" not in stderr
     assert "user:***@" in last
     assert not (tmp_path / "one" / "run.lock").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_was_ended_by_a_signal_is_tracked_as_killed(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [*DCM, "run", *ENDLESS, "--out", "one", "--set", "tracker.uri=sqlite:///told.db"],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while process.poll() is None and statuses(tmp_path / "told.db") != ["RUNNING"]:
+            time.sleep(0.1)
+        process.send_signal(sent)
+        assert process.wait(timeout=200) == 128 + sent
+    finally:
+        process.kill()
+    assert statuses(tmp_path / "told.db") == ["KILLED"]
+
+
+def statuses(database: Path) -> list[str]:
+    if not database.exists():
+        return []
+    with suppress(sqlite3.OperationalError), sqlite3.connect(database) as opened:
+        return [status for (status,) in opened.execute("SELECT status FROM runs")]
+    return []
 
 
 def test_a_silent_server_costs_seconds_and_is_told_later(tmp_path: Path, mute: str) -> None:

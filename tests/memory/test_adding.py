@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import dcm
 from dcm.memory.contents import pack, unpack
+from dcm.running.contents import Contents
 from dcm.running.run_directory import RESULTS
 
 Pairs = dict[str, tuple[str, str]]
@@ -132,14 +133,13 @@ def test_contents_in_fewer_bits_are_certified_again(
 def test_what_rounding_breaks_is_optimised_again(
     memory: dcm.Memory, run: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
-    for shard in (run / "content").iterdir():
-        tensors = load_file(shard)
-        for name in tensors:
-            if name.startswith("content/"):
-                tensors[name] = torch.zeros_like(tensors[name])
-        save_file(tensors, shard, metadata={"layout": "prefix"})
+    shards = Contents(run)
+    shards.reserve([])
+    zeros = {each: torch.zeros_like(memory[each].content) for each in memory}
+    modes = {mode: memory["paris"].mode_vector(mode) for mode in ("question", "answer")}
+    refs = shards.save(zeros, modes, "prefix")
+    lines = [{**memory[each].line, "content": refs[each]} for each in memory]
+    (run / RESULTS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     memory = dcm.open(run, generator=memory.generator)
     memory.remove(["moon", "water", "colour", "hamlet"])
     assert memory["paris"].generate() != "Paris"

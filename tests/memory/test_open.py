@@ -139,7 +139,17 @@ def test_runs_of_different_models_are_refused(made: Path, run: Path) -> None:
     [
         (shutil.rmtree, "no such folder"),
         (lambda run: (run / RESULTS).unlink(), r"no results\.jsonl"),
-        (lambda run: (run / RESULTS).write_text("no JSON\n"), "line at byte 0 is no result"),
+        (
+            lambda run: (run / RESULTS).write_text("no JSON\n"),
+            r"results\.jsonl:1: the line is no result",
+        ),
+        (
+            lambda run: edit(run / RESULTS, question=7),
+            r"results\.jsonl:1: .*'question' is not a text",
+        ),
+        (lambda run: (run / RESULTS).write_text("[" * 9999 + "\n"), r"results\.jsonl:1: "),
+        (lambda run: (run / "memory" / "removed.json").write_text("[1]"), r"removed\.json"),
+        (lambda run: (run / "experiment.json").write_text("["), r"experiment\.json:1"),
         (lambda run: (run / "experiment.json").write_text("{}"), r"experiment\.json"),
     ],
 )
@@ -147,6 +157,39 @@ def test_what_is_no_memory_says_why(run: Path, damage, told: str) -> None:
     damage(run)
     with pytest.raises(dcm.RunDirectoryError, match=told):
         dcm.open(run)
+
+
+def edit(results: Path, **fields) -> None:
+    """Give the first line other fields."""
+    first, *others = results.read_text(encoding="utf-8").splitlines(keepends=True)
+    line = json.dumps({**json.loads(first), **fields})
+    results.write_text("\n".join([line, *others]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("what", ["content/paris", "mode/answer"])
+def test_a_content_that_is_not_what_was_written_is_not_read(
+    run: Path, nano: dcm.Generator, what: str
+) -> None:
+    shard = run / dcm.open(run, generator=nano)["paris"].line["content"]["file"]
+    data = bytearray(shard.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    data[8 + size + json.loads(data[8 : 8 + size])[what]["data_offsets"][0]] ^= 1
+    shard.write_bytes(data)
+    told = rf"content/\d+\.safetensors has no readable '{what}'. Its bytes are not those"
+    with pytest.raises(dcm.RunDirectoryError, match=told):
+        dcm.open(run, generator=nano)["paris"].generate()
+
+
+def test_a_damaged_index_is_made_again(run: Path, nano: dcm.Generator) -> None:
+    before = dcm.open(run, generator=nano)
+    found = before.shortlist("the capital", None)
+    (index,) = (run / "memory").glob("*.safetensors")
+    sound = index.read_bytes()
+    for place in (3, 200, len(sound) // 2, len(sound) - 5):
+        index.write_bytes(sound[:place] + bytes([sound[place] ^ 255]) + sound[place + 1 :])
+        again = dcm.open(run, generator=nano)
+        assert list(again) == list(before)
+        assert again.shortlist("the capital", None) == found
 
 
 def test_a_shard_that_is_gone_says_which(run: Path, nano: dcm.Generator) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dcm.errors import RunDirectoryError
 from dcm.memory.run_items import RunItems
+from dcm.running.description import read_description
 from dcm.running.run_directory import EXPERIMENT
 
 
@@ -47,14 +47,15 @@ def read_experiment(path: Path) -> dict[str, Any]:
     """What a run's experiment.json says.
 
     Raises:
-        RunDirectoryError: it cannot be read, or names no generator.
+        RunDirectoryError: it is damaged, or names no generator.
+        DcmError: it cannot be read.
     """
-    try:
-        found: dict[str, Any] = json.loads((path / EXPERIMENT).read_text(encoding="utf-8"))
-        found["generator"]["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        asked = f"{path / EXPERIMENT} cannot be read"
-        raise RunDirectoryError(asked, str(error), "Restore it from a copy") from error
+    found = read_description(path / EXPERIMENT)
+    form: Any = found.get("generator")
+    known = isinstance(form, Mapping) and isinstance(form.get("name"), str)
+    if not (known and isinstance(form.get("params", {}), Mapping)):
+        asked = f"{path / EXPERIMENT} names no generator"
+        raise RunDirectoryError(asked, f"It says {form!r:.80}", "Restore it from a copy")
     return found
 
 

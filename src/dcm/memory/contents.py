@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcm.errors import RunDirectoryError
+from dcm.running.contents import sum_of
+from dcm.running.fingerprints import of_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,30 +62,50 @@ class Shards:
         """A content as it is kept, see `pack`.
 
         Raises:
-            RunDirectoryError: the shard cannot be read, or has no such content.
+            RunDirectoryError: the shard cannot be read, or the content is not what was written.
         """
-        shard, name = self._shard(ref["file"]), ref["key"]
-        try:
-            found: Tensor = shard.get_tensor(name)
-        except Exception as error:  # the library raises its own kind
-            asked = f"{self._run / ref['file']} has no readable content {name!r}"
-            raise RunDirectoryError(asked, str(error), "Restore it from a copy") from error
+        found: Tensor = self._of(ref, lambda shard: shard.get_tensor(ref["key"]))
+        if of_tensor(found) != ref["sha256"]:
+            raise self._damaged(ref, "Its bytes are not those that were written")
         return found
 
     def slots(self, ref: Mapping[str, str]) -> int:
         """K of a content, without reading it."""
-        shape: list[int] = self._shard(ref["file"]).get_slice(ref["key"]).get_shape()
+        shape: list[int] = self._of(ref, lambda shard: shard.get_slice(ref["key"]).get_shape())
+        if len(shape) != 2:
+            raise self._damaged(ref, f"It has the shape {shape}, which is no content's")
         return shape[0]
 
     def mode(self, ref: Mapping[str, str], mode: str) -> Tensor | None:
-        """The mode vector [D] float32 kept beside a content; None where there is none."""
+        """The mode vector [D] float32 kept beside a content; None where there is none.
+
+        Raises:
+            RunDirectoryError: it is not what was written.
+        """
         shard = self._shard(ref["file"])
         name = f"mode/{mode}"
-        return shard.get_tensor(name) if name in shard.keys() else None  # noqa: SIM118
+        if name not in shard.keys():  # noqa: SIM118
+            return None
+        found: Tensor = self._of({**ref, "key": name}, lambda shard: shard.get_tensor(name))
+        if of_tensor(found) != (shard.metadata() or {}).get(sum_of(mode)):
+            raise self._damaged({**ref, "key": name}, "Its bytes are not those that were written")
+        return found
 
     def layout(self, ref: Mapping[str, str]) -> str:
         """Where the mode vector stands: `prefix` or `suffix`."""
         return str((self._shard(ref["file"]).metadata() or {}).get("layout", "prefix"))
+
+    def _of(self, ref: Mapping[str, str], take: Callable[[Any], Any]) -> Any:
+        """What is taken of a shard."""
+        shard = self._shard(ref["file"])
+        try:
+            return take(shard)
+        except Exception as error:  # the library raises its own kind
+            raise self._damaged(ref, str(error)) from error
+
+    def _damaged(self, ref: Mapping[str, str], why: str) -> RunDirectoryError:
+        asked = f"{self._run / ref['file']} has no readable {ref['key']!r}"
+        return RunDirectoryError(asked, why, "Restore it from a copy")
 
     def _shard(self, name: str) -> Any:
         from safetensors import safe_open

@@ -12,7 +12,7 @@ from typing import Any
 from dcm.errors import RunDirectoryError
 from dcm.memory.contents import Shards
 from dcm.memory.segment import FOLDER, Segment, key, parse, segments
-from dcm.running.disk import write_json
+from dcm.running.disk import on_disk, open_file, write_json
 from dcm.running.run_directory import RESULTS
 
 REMOVED = f"{FOLDER}/removed.json"
@@ -70,7 +70,12 @@ class RunItems:
         """The line of the item at a place."""
         offset = int(self.offsets[place])
         self._results.seek(offset)
-        return parse(self._results.readline(), self.path, offset)
+        found = parse(self._results.readline(), self.path, offset)
+        if found["content"] is None or key(found["id"]) != int(self.keys[place]):
+            asked = f"{self.path / RESULTS} is not the file that its index is of"
+            there = f"{found['id']!r} stands where another item stood"
+            raise RunDirectoryError(asked, there, f"Remove {self.path / FOLDER}/*.safetensors")
+        return found
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The lines of all items that are there."""
@@ -105,11 +110,15 @@ class RunItems:
 
 
 def _removed(path: Path) -> list[str]:
-    try:
-        return list(json.loads((path / REMOVED).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not (path / REMOVED).exists():
         return []
-    except (ValueError, TypeError) as error:
-        raise RunDirectoryError(
-            f"{path / REMOVED} cannot be read", str(error), "It is a list of ids: restore it"
-        ) from error
+    with on_disk(path / REMOVED, "read"), open_file(path / REMOVED) as file:
+        data = file.read()
+    asked, do = f"{path / REMOVED} cannot be read", "It is a list of ids: restore it"
+    try:
+        found = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise RunDirectoryError(asked, str(error), do) from error
+    if not (isinstance(found, list) and all(isinstance(each, str) for each in found)):
+        raise RunDirectoryError(asked, "It is no list of texts", do)
+    return found

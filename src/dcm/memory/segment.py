@@ -6,9 +6,8 @@ time: a segment that does not fit the file is left aside and another is made.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +17,8 @@ import attrs
 
 from dcm.errors import RunDirectoryError
 from dcm.memory.trigrams import Trigrams
+from dcm.running.disk import on_disk
+from dcm.running.result_lines import parse_line
 from dcm.running.run_directory import RESULTS
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ FOLDER = "memory"
 
 # A run that grows by many small additions has as many segments; beyond this they become one.
 _MOST = 16
+
+_TRIGRAMS = [field.name for field in attrs.fields(Trigrams)]
+_ITEMS_SUM, _SUM = "items_sum", "trigrams_sum"  # in a file's metadata
 
 
 @attrs.frozen(eq=False)
@@ -51,16 +55,31 @@ class Segment:
         """The index of the items' questions."""
         if self._made is not None:
             return self._made
-        from safetensors.numpy import load_file
+        from safetensors import safe_open
 
         assert self.path is not None  # noqa: S101 - what is not on disk was made
-        tensors = load_file(self.path)
-        return Trigrams(**{field.name: tensors[field.name] for field in attrs.fields(Trigrams)})
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                tensors = {name: file.get_tensor(name) for name in _TRIGRAMS}
+                sound = (file.metadata() or {}).get(_SUM) == _sum(tensors)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be made again
+            sound = False
+        return Trigrams(**tensors) if sound else Trigrams.of(list(self._questions()))
+
+    def _questions(self) -> Iterator[str]:
+        """The items' questions, read from results.jsonl again."""
+        assert self.path is not None  # noqa: S101
+        run = self.path.parent.parent
+        with on_disk(run / RESULTS, "read"), (run / RESULTS).open("rb") as file:
+            for offset in map(int, self.offsets):
+                file.seek(offset)
+                yield parse(file.readline(), run, offset)["question"]
 
 
 def key(example_id: str) -> int:
     """A number of 64 bits that stands for an id."""
-    return int.from_bytes(blake2b(example_id.encode(), digest_size=8).digest(), "little")
+    text = example_id.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 def segments(run: Path) -> list[Segment]:
@@ -94,7 +113,10 @@ def _kept(run: Path) -> Iterator[Segment]:
                 if int(about["begin"]) != begin or about["check"] != _check(run, int(about["end"])):
                     return
                 begin = int(about["end"])
-                yield Segment(path, begin, file.get_tensor("offsets"), file.get_tensor("keys"))
+                items = {name: file.get_tensor(name) for name in ("offsets", "keys")}
+                if about[_ITEMS_SUM] != _sum(items):
+                    return
+                yield Segment(path, begin, **items)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be made again
             return
 
@@ -104,7 +126,7 @@ def _make(run: Path, begin: int, number: int) -> Segment:
     import numpy as np
 
     offsets, keys, questions, end = [], [], [], begin
-    with (run / RESULTS).open("rb") as file:
+    with on_disk(run / RESULTS, "read"), (run / RESULTS).open("rb") as file:
         file.seek(begin)
         for line in file:
             if not line.endswith(b"\n"):
@@ -119,7 +141,9 @@ def _make(run: Path, begin: int, number: int) -> Segment:
     tensors = {"offsets": np.array(offsets, np.int64), "keys": np.array(keys, np.uint64)}
     path = run / FOLDER / f"{number:05d}.safetensors"
     about = {"begin": str(begin), "end": str(end), "check": _check(run, end)}
-    kept = _keep(path, {**tensors, **attrs.asdict(trigrams)}, about)
+    index = attrs.asdict(trigrams)
+    sums = {_ITEMS_SUM: _sum(tensors), _SUM: _sum(index)}
+    kept = _keep(path, {**tensors, **index}, {**about, **sums})
     return Segment(path if kept else None, end, **tensors, made=trigrams)
 
 
@@ -129,12 +153,13 @@ def parse(line: bytes, run: Path, offset: int) -> dict[str, Any]:
     Raises:
         RunDirectoryError: it is no result.
     """
-    try:
-        result: dict[str, Any] = json.loads(line)
-        result["id"], result["content"], result["question"]
-    except (ValueError, KeyError, TypeError) as error:
-        asked = f"{run / RESULTS}: the line at byte {offset} is no result"
-        raise RunDirectoryError(asked, str(error), "Restore the file from a copy") from error
+    result, problem = parse_line(line)
+    if result is None:
+        with (run / RESULTS).open("rb") as file:
+            number = file.read(offset).count(b"\n") + 1
+        asked = f"{run / RESULTS}:{number}: the line is no result"
+        do = "Restore the file from a copy, or have the run mended by --resume"
+        raise RunDirectoryError(asked, f"{problem[0].upper()}{problem[1:]}", do)
     return result
 
 
@@ -153,6 +178,15 @@ def _keep(path: Path, tensors: dict[str, Any], about: dict[str, str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _sum(tensors: Mapping[str, Numbers]) -> str:
+    """What tells whether arrays are those that were written."""
+    found = blake2b(digest_size=16)
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        found.update(tensors[name].tobytes())
+    return found.hexdigest()
 
 
 def _whole(results: Path) -> int:

@@ -73,7 +73,7 @@ class Contents:
         # A copy each: safetensors refuses tensors that share memory.
         tensors |= {f"mode/{key}": value.detach().cpu().clone() for key, value in modes.items()}
         # Not by `save_file`, which makes files that only their owner may read.
-        sums = {_sum_of(key): of_tensor(tensors[f"mode/{key}"]) for key in modes}
+        sums = {sum_of(key): of_tensor(tensors[f"mode/{key}"]) for key in modes}
         data = save(tensors, metadata={"layout": layout, "format": "dcm-1", **sums})
         write_bytes(self.folder / name, data)
         return refs
@@ -140,7 +140,7 @@ class Contents:
         return found, damaged
 
 
-def _sum_of(mode: str) -> str:
+def sum_of(mode: str) -> str:
     """Where a shard's metadata has the checksum of a mode's vector."""
     return f"sha256 mode/{mode}"
 
@@ -150,7 +150,7 @@ def _spoilt_mode(shard: Any, keys: set[str]) -> str:
     sums = shard.metadata() or {}
     modes = sorted(key for key in keys if key.startswith("mode/"))
     for key in modes:
-        if sums.get(_sum_of(key.removeprefix("mode/"))) != of_tensor(shard.get_tensor(key)):
+        if sums.get(sum_of(key.removeprefix("mode/"))) != of_tensor(shard.get_tensor(key)):
             return key
     return ""
 

@@ -46,6 +46,9 @@ def on_disk(path: Path, doing: str = "written") -> Iterator[None]:
         known = _SAID.get(error.errno or 0)
         there, do = known or (error.strerror or str(error), "Check the path")
         raise DcmError(f"{path} cannot be {doing}", there, do) from error
+    except UnicodeEncodeError as error:
+        there, do = "Its name is no UTF-8 text, which Arrow needs", "Choose another name"
+        raise DcmError(f"{str(path)!r} cannot be {doing}", there, do) from error
     except ValueError as error:
         if "null byte" not in str(error):
             raise

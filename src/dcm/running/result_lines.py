@@ -41,11 +41,12 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     with on_disk(path, "read"), open_file(path) as file:
         for number, raw in enumerate(file, start=1):
-            result, problem = _parsed(raw)
+            result, problem = parse_line(raw)
             yield Line(number, raw, result, problem, raw.endswith(b"\n"))
 
 
-def _parsed(raw: bytes) -> tuple[dict[str, Any] | None, str]:
+def parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str]:
+    """What a line says, or None and what is wrong with it."""
     try:
         value = json.loads(raw.decode())
     except UnicodeDecodeError as error:

@@ -155,6 +155,8 @@ class RunDirectory:
         Raises:
             RunDirectoryError: something is there already.
         """
+        with on_disk(path, "made"):
+            str(path.absolute()).encode()
         with on_disk(path, "read"):
             if (path / EXPERIMENT).exists():
                 do = "Go on with it by --resume, or choose another folder"
