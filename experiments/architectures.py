@@ -190,15 +190,20 @@ SIZES: dict[str, dict[str, Any]] = {
                 "num_hidden_layers": 2,
                 "num_attention_heads": 4,
                 "intermediate_size": 128,
+                "hidden_size_global": 64,
             }
             for part in ("patcher", "encoder", "decoder", "global")
         },
     },
-    "gemma4_assistant": {"hidden_size_per_layer_input": 0},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    },
 }
 # Not Hugging Face text models that predict their next token: they read more than text.
 _OTHERS = ("vl", "vision", "audio", "speech", "whisper", "musicgen", "blip", "git", "llava")
 _OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm")
+# Drafters, which read another model's cache.
+_OTHERS += ("assistant",)
 _TEXTS = (
     "What is the capital of France, and which river flows through it?",
     "Paris, on the Seine",
