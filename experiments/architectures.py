@@ -152,7 +152,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
     },
     "gemma4_text": {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 257},
-    "deepseek_v32": {"index_topk": 16, "index_n_heads": 2, "index_head_dim": 16},
+    "deepseek_v32": {"index_topk": 16, "index_n_heads": 8, "index_head_dim": 16},
     "minicpm3": {"dim_model_base": 16},
     "llama4_text": {
         "attention_chunk_size": 16,
@@ -169,10 +169,41 @@ SIZES: dict[str, dict[str, Any]] = {
     "afmoe": {"num_shared_experts": 1, "num_dense_layers": 1},
     "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2},
     "exaone4": {"num_hidden_layers": 4, "sliding_window_pattern": 4},
+    "dots1": {"n_shared_experts": 1},
+    "dbrx": {
+        "n_heads": 4,
+        "n_layers": 2,
+        "max_seq_len": 256,
+        "ffn_config": {
+            "ffn_hidden_size": 64,
+            "moe_num_experts": 4,
+            "moe_top_k": 2,
+            "ffn_act_fn": {"name": "silu"},
+        },
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
+    },
+    "blt": {
+        "encoder_hash_byte_group_vocab": 512,
+        **{
+            f"{part}_config": {
+                "hidden_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 128,
+                "hidden_size_global": 64,
+            }
+            for part in ("patcher", "encoder", "decoder", "global")
+        },
+    },
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    },
 }
 # Not Hugging Face text models that predict their next token: they read more than text.
 _OTHERS = ("vl", "vision", "audio", "speech", "whisper", "musicgen", "blip", "git", "llava")
 _OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm")
+# Drafters, which read another model's cache.
+_OTHERS += ("assistant",)
 _TEXTS = (
     "What is the capital of France, and which river flows through it?",
     "Paris, on the Seine",
@@ -197,7 +228,8 @@ def save_tiny(name: str, folder: str | Path) -> None:
     options = {k: v for k, v in _COMMON.items() if k in known and k not in doubled}
     options |= {k: v for k, v in _COMMON.items() if k in doubled and k in default.to_dict()}
     options |= _LATENT if "qk_rope_head_dim" in known else {}
-    config = AutoConfig.for_model(default.model_type, **{**options, **SIZES.get(name, {})})
+    own = SIZES.get(name, SIZES.get(default.model_type, {}))
+    config = AutoConfig.for_model(default.model_type, **{**options, **own})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).float()

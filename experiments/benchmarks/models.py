@@ -36,8 +36,6 @@ from dcm.causal_lm.planning import plan, shape_of
 from dcm.causal_lm.products import Compute
 from dcm.running.provenance import peak_memory
 
-_SECONDS = 150  # of one line, at most
-
 
 @attrs.frozen
 class Case:
@@ -203,6 +201,7 @@ def main() -> None:
     parser.add_argument("--layout", choices=("prefix", "suffix"), default="suffix")
     parser.add_argument("--steps", type=int, default=3, help="timed (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=460, help="begin no line after so many")
+    parser.add_argument("--line-seconds", type=float, default=150, help="of one line, at most")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
@@ -223,10 +222,10 @@ def main() -> None:
         command += ["--layout", args.layout, "--steps", str(args.steps)]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=_SECONDS
+                command, capture_output=True, text=True, check=False, timeout=args.line_seconds
             )
         except subprocess.TimeoutExpired:
-            print(f"{case.name}: not done in {_SECONDS} s", flush=True)
+            print(f"{case.name}: not done in {args.line_seconds:.0f} s", flush=True)
             continue
         seconds = time.monotonic() - began
         if done.returncode:

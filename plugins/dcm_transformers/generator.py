@@ -106,6 +106,9 @@ class Transformers(CausalLMGenerator):
             tokenizer: its tokenizer.
             compiled: as the field.
             compute: as the field.
+
+        Raises:
+            GeneratorError: it cannot be optimised behind vectors.
         """
         made = cls(
             model=model.config._name_or_path or type(model).__name__,
@@ -116,6 +119,7 @@ class Transformers(CausalLMGenerator):
         )
         frozen = model.eval().requires_grad_(requires_grad=False)
         loaded = CausalLM(frozen, tokenizer, compiled=compiled, compute=compute)
+        loaded.tried.at_load()
         object.__setattr__(made, "lm", loaded)  # in place of what `load` would give
         return made
 

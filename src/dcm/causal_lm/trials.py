@@ -8,7 +8,8 @@ is faster than the plainest is compared with the plainest before it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -199,6 +200,53 @@ def reads_on(model: Any, way: Way, prompt: int) -> bool:
             raise
         return False
     return alike(torch.cat(found), torch.cat(expected), Rounding.of(model.dtype).decoding)
+
+
+def generates_alike(model: Any, length: int) -> bool | None:
+    """Whether `model.generate` writes behind vectors what the model chooses behind them.
+
+    Some begin to count positions elsewhere there, or choose other keys from a cache. Four texts of
+    eight tokens, up to `length` positions. The first choice of all, but for rounding, is a right
+    one: in few bits two may be as good. None where there is nothing to compare: no `generate`, or
+    none that takes vectors.
+    """
+    count = min(8, max(1, length // 2))
+    prompts = torch.stack([some_ids(model, length - count, place) for place in range(4)])
+    embedding = model.get_input_embeddings()
+    embedded = embedding(prompts)
+    try:
+        with _plain_generation(model):
+            found = model.generate(
+                inputs_embeds=embedded.clone(),
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=count,
+                do_sample=False,
+            )
+    except Exception as error:  # whatever a model's own code raises
+        if is_out_of_memory(error):
+            raise
+        return None
+    whole = torch.cat([embedded, embedding(found.to(embedded.device))], 1)
+    logits = _logits(model, count + 1, inputs_embeds=whole)[:, :-1].float()
+    chosen = logits.gather(2, found.to(logits.device)[..., None])[..., 0]
+    short = (logits.amax(2) - chosen) / logits.std(2)
+    return bool((short <= 4 * Rounding.of(model.dtype).decoding).all())
+
+
+@contextmanager
+def _plain_generation(model: Any) -> Iterator[None]:
+    """Within it `generate` has no settings of the model's own: penalties, say, or an end."""
+    from transformers import GenerationConfig
+    from transformers.utils import logging
+
+    own, verbosity = model.generation_config, logging.get_verbosity()
+    model.generation_config = GenerationConfig()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+        logging.set_verbosity(verbosity)
 
 
 class GradientError(NamedTuple):

@@ -38,6 +38,7 @@ class Tried:
         self._steady: dict[int, bool] = {}
         self._ways: dict[int, Way] = {}
         self._gradient_error: float | None = None
+        self._generates_alike: bool | None = None
 
     def at_load(self) -> None:
         """Try what must hold.
@@ -85,6 +86,11 @@ class Tried:
             there += f"{self._gradient_error:.0%} off what its logits do"
             do = "Load it without quantisation, or with layers that have a backward pass"
             raise GeneratorError(asked, there, do)
+        self._generates_alike = trials.generates_alike(model, length)
+        if self._generates_alike is False:
+            there = "Behind vectors its `generate` writes other tokens than the model chooses: it "
+            there += "counts positions from elsewhere, or reads another model from its cache"
+            raise GeneratorError(asked, there, "Use another model")
         self.way(length)
 
     @torch.no_grad()
@@ -125,6 +131,7 @@ class Tried:
         """What was found, in words and numbers of JSON."""
         return {
             "gradient_error": self._gradient_error,
+            "generate": "the same texts" if self._generates_alike else "takes no vectors",
             "padding": {str(length): holds for length, holds in sorted(self._steady.items())},
             "decoding": {str(length): str(way) for length, way in sorted(self._ways.items())},
         }
