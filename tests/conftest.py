@@ -88,6 +88,7 @@ class PlainTimed:
 
     def __init__(self, positions):
         self.positions = positions
+        self.kept = PlainRecording.kept * positions
         self.waits = PlainRecording.waits
         self.even = positions if self.waits else positions - 1
 
@@ -104,15 +105,16 @@ class PlainRecording(recording.Recording):
         taken: of 1,000 bytes, what the next one takes.
         held: what all have taken.
         waits: whether a pass takes longer to start than to compute.
+        kept: of 1,000 bytes, what a pass keeps for its gradient, a position.
     """
 
-    made = replayed = held = 0
+    made = replayed = held = kept = 0
     fails, taken, waits = False, 1, True
     memory: ClassVar[weakref.WeakSet[PlainRecording]] = weakref.WeakSet()
 
     @classmethod
     def reset(cls):
-        cls.made = cls.replayed = cls.held = 0
+        cls.made = cls.replayed = cls.held = cls.kept = 0
         cls.fails, cls.taken, cls.waits = False, 1, True
 
     def __init__(self, function, first, others, stream, pool):

@@ -1,10 +1,10 @@
 """Does it matter how rows are scored? Packed, padded and one at a time, on the same pairs.
 
-    solved   pairs that get the same verdict, certified or not, by runs of each way
-    scored   contents of the packed run, scored in each way: the same verdict, exact or not, of each
-             text, and the largest difference of a loss, nats a token
+solved   pairs that get the same verdict, certified or not, by runs of each way
+scored   contents of the packed run, scored in each way: the same verdict, exact or not, of each
+         text, and the largest difference of a loss, nats a token
 
-    python experiments/benchmarks/verdicts.py --path dev-v2.0.json --model FOLDER --dtype bfloat16
+python experiments/benchmarks/verdicts.py --path dev-v2.0.json --model FOLDER --dtype bfloat16
 """
 
 from __future__ import annotations

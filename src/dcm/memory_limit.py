@@ -88,3 +88,9 @@ def allowed_on_gpu(device: torch.device) -> int:
     """Bytes of a GPU's memory that this process may take, if no other takes them."""
     _, total = torch.cuda.mem_get_info(device)
     return int(total * torch.cuda.get_per_process_memory_fraction(device))
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU's memory that this process may still take."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(free, allowed_on_gpu(device) - torch.cuda.memory_reserved(device))

@@ -203,6 +203,23 @@ def test_a_recording_that_takes_too_much_is_the_last_of_its_size(ready, plain):
     assert replayed == {4: True, 8: False, 9: False, 6: True}
 
 
+def test_what_would_take_too_much_is_not_recorded(warm, plain):
+    plain.kept = 5  # of 1,000 bytes, a line
+    result(partial(ran, warm), *drawn(50))
+    for lines in (50, 26, 25, 20):
+        assert same(result(partial(ran, warm), *drawn(lines)), result(function, *drawn(lines)))
+    assert plain.made == 2  # of 25 and 20 lines
+
+
+def test_nothing_is_recorded_where_no_memory_is_left(warm, plain):
+    plain.kept = 1
+    result(partial(ran, warm), *drawn(50))
+    plain.held = 970  # of 1,000 bytes
+    for lines in (50, 26, 25, 20):
+        assert same(result(partial(ran, warm), *drawn(lines)), result(function, *drawn(lines)))
+    assert plain.made == 2  # of 25 and 20 lines
+
+
 def test_memory_that_a_recording_took_too_much_of_is_given_back(ready, plain):
     plain.taken = 200  # of 1,000 bytes
     result(partial(ran, ready), *drawn(8))

@@ -16,6 +16,7 @@ from torch import Tensor
 from dcm.memory_limit import (
     allowed_on_gpu,
     free_cached_memory,
+    free_on_gpu,
     gives_way,
     is_out_of_memory,
 )
@@ -31,6 +32,9 @@ _WARM = 3
 
 # The part of the GPU's memory that recordings may take together.
 _SHARE = 0.15
+
+# Times as much as a pass keeps for its gradient is what a recording of it may need.
+_NEEDS = 1.2
 
 Found = tuple[Tensor, Tensor]
 Function = Callable[..., Found]
@@ -63,6 +67,7 @@ class Recordings:
         self.made = 0
         self._passes = self._failed = 0
         self._waits_up_to = self._largest = 0
+        self._bytes = 0.0  # that a pass keeps for its gradient, a position
         self._timed: _Timed | None = None
         self._even: list[int] = []
         self._recorded: dict[Hashable, Recording] = {}
@@ -131,12 +136,26 @@ class Recordings:
         if timed is None or not timed.over:
             return
         self._timed = None
+        self._bytes = max(self._bytes, timed.kept / timed.positions)
         if timed.waits:
             self._waits_up_to = max(self._waits_up_to, timed.positions)
         else:
             self._even.append(timed.even)
             # A single measurement may have been disturbed.
             self.limit = min([self.limit, *sorted(self._even)[1:2]])
+
+    def _fits(self, positions: int) -> bool:
+        """Whether there is memory to record a pass, or another one was as large.
+
+        Where it ran out meanwhile nothing could be done: it is not given back within a recording.
+        """
+        need = _NEEDS * self._bytes * positions
+        if positions <= self._largest or not need:
+            return True
+        if need > free_on_gpu(self._device):
+            free_cached_memory()
+        most = _SHARE * allowed_on_gpu(self._device)
+        return need <= min(most, free_on_gpu(self._device))
 
     @property
     def _busy(self) -> bool:
@@ -155,6 +174,9 @@ class Recordings:
         before = torch.cuda.memory_reserved(self._device)
         try:
             if self._busy:
+                return None
+            if not self._fits(positions):
+                self.limit = min(self.limit, positions - 1)
                 return None
             if not self.made:
                 # What libraries prepare for a stream at first has to be there.
@@ -209,10 +231,14 @@ class _Timed:
 
     Args:
         positions: how large it is.
+
+    Attributes:
+        kept: bytes that it keeps for its gradient.
     """
 
     def __init__(self, positions: int) -> None:
         self.positions = positions
+        self.kept = 0
         self._events = [
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             for _ in range(2)
@@ -221,11 +247,12 @@ class _Timed:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), torch.cuda.memory_allocated()
         self._events[0].record()
         yield
         self._events[1].record()
         self._starting = time.perf_counter() - began
+        self.kept = torch.cuda.memory_allocated() - before
 
     @property
     def over(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dcm.memory_limit import allowed_on_gpu, free_cached_memory
+from dcm.memory_limit import free_cached_memory, free_on_gpu
 from dcm.solver.free_memory import free_memory
 
 # More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
@@ -55,7 +55,7 @@ class Room:
         if device.type == "cuda":
             free_cached_memory()
             self._held = torch.cuda.memory_allocated(device)
-            self._free = _free_on_gpu(device)
+            self._free = free_on_gpu(device)
         else:
             self._free = free_memory()
 
@@ -100,9 +100,3 @@ class Room:
         leap = min(times, _LEAP) if self._device.type == "cuda" else times
         self.positions = max(positions, int(leap * positions))
         self.lanes = min(self._most, max(rows, self.lanes, int(leap * rows)))
-
-
-def _free_on_gpu(device: torch.device) -> int:
-    """Bytes that this process may still take."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(free, allowed_on_gpu(device) - torch.cuda.memory_reserved(device))
