@@ -62,13 +62,34 @@ def _quiet() -> Iterator[None]:
         connections.removeFilter(elsewhere)
 
 
+class _Heard:
+    """A client that says after each call that there was an answer."""
+
+    def __init__(self, client: MlflowClient, heard: Callable[[], None]) -> None:
+        self._client, self._heard = client, heard
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            answer = method(*arguments, **named)
+            self._heard()
+            return answer
+
+        return call
+
+
 class Store:
-    """A new run in the store at `uri`. Every method may raise whatever MLflow raises."""
+    """A new run in the store at `uri`. Every method may raise whatever MLflow raises.
+
+    `heard` is called whenever the store has answered.
+    """
 
     @_quiet()
     def __init__(
         self,
         uri: str,
+        heard: Callable[[], None],
         experiment: str,
         name: str,
         start: int,
@@ -79,10 +100,11 @@ class Store:
     ) -> None:
         file = sqlite_file(uri)
         if file is None:
-            self._client = MlflowClient(tracking_uri=uri)
+            client = MlflowClient(tracking_uri=uri)
         else:
             with _alone(file.parent):
-                self._client = MlflowClient(tracking_uri=uri)
+                client = MlflowClient(tracking_uri=uri)
+        self._client: Any = _Heard(client, heard)
         user = {}
         with suppress(OSError, KeyError):  # a container's user may have no name
             user = {"mlflow.user": getpass.getuser()}

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dcm_mlflow.store import Store
 
 T = TypeVar("T")
+
+# Seconds that the end of a run waits: for a server that says nothing, and for one that does.
+_SILENCE, _LONGEST = 5.0, 60.0
 
 
 def _address(_instance: object, _attribute: object, value: str | None) -> None:
@@ -121,14 +125,24 @@ class MlflowRun(TrackedRun):
         ]
         self._failure: DcmError | None = None
         self._reported = self._killed = False
+        self._asked: float | None = None  # since when the end of the run waits
+        self._heard: float | None = None  # when the store did something last
         # A daemon: a process that dies without `finish` must not wait for it for ever.
         self._thread = Thread(target=self._work, name="dcm-mlflow", daemon=True)
         self._thread.start()
 
     @property
     def patience(self) -> float:
-        """5 seconds for a server; a minute for a file, of which a new one takes seconds to make."""
-        return 5.0 if address.sqlite_file(self.uri) is None else 60.0
+        """A minute, but 5 seconds of a server's silence are enough."""
+        now = monotonic()
+        self._asked = self._asked or now
+        if self._heard is None or address.sqlite_file(self.uri) is not None:
+            # It is mlflow that is being imported, or a file, of which a new one takes seconds.
+            return _LONGEST
+        return min(_LONGEST, max(0.0, self._heard - self._asked) + _SILENCE)
+
+    def _hear(self) -> None:
+        self._heard = monotonic()
 
     @property
     def hint(self) -> str:
@@ -201,6 +215,7 @@ class MlflowRun(TrackedRun):
     def _open(self) -> Store:
         from dcm_mlflow.store import Store
 
+        self._hear()
         tags = flatten.tags(self._description)
         if self._parent is not None:
             self._parent._opened.wait()
@@ -208,6 +223,7 @@ class MlflowRun(TrackedRun):
         try:
             store = Store(
                 self.uri,
+                self._hear,
                 self.tracker.experiment,
                 self._name,
                 self._began,

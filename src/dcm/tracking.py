@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 
 from dcm.errors import UsageError
 
-# Seconds: a wait that nobody notices, and how long one who wants to leave is kept.
+# Seconds: a wait that nobody notices, how often a tracker is asked whether it goes on, and how
+# long one who wants to leave is kept.
 _UNSEEN = 1.0
+_ASKED_AGAIN = 0.2
+_PATIENCE = 5.0
 _INTERRUPTED = 2.0
 
 
@@ -82,8 +87,11 @@ class TrackedRun(ABC):
 
     @property
     def patience(self) -> float:
-        """Most seconds that the end of an experiment may wait for it."""
-        return 5.0
+        """Most seconds that the end of an experiment may wait for it.
+
+        It is asked again while that waits, and may grow with what was taken meanwhile.
+        """
+        return _PATIENCE
 
     @property
     @abstractmethod
@@ -166,16 +174,28 @@ class GuardedTracking:
             self._tell("killed")
         self._tell("finish", summary, artifacts, failed)
         self._waiting.put(None)
-        patience = min(self._run.patience, _INTERRUPTED if interrupted else self._run.patience)
-        self._thread.join(min(_UNSEEN, patience))
-        if self._thread.is_alive() and patience > _UNSEEN:
-            self._on_wait(f"waiting up to {patience:.0f} s for the tracker, Ctrl-C leaves")
-            self._thread.join(patience - _UNSEEN)
+        began = time.monotonic()
+        said = False
+        while self._thread.is_alive():
+            waited = time.monotonic() - began
+            left = min(self._patience(), _INTERRUPTED if interrupted else math.inf) - waited
+            if left <= 0:
+                break
+            if waited >= _UNSEEN and not said:
+                said = True
+                self._on_wait("waiting for the tracker, Ctrl-C leaves")
+            self._thread.join(min(left, _ASKED_AGAIN if said else _UNSEEN))
         if self._thread.is_alive():
             self._warn(
                 "The tracker did not take everything in time. The run's folder has it all; send "
                 "it later by: dcm track DIR"
             )
+
+    def _patience(self) -> float:
+        try:
+            return float(self._run.patience) if self._run is not None else 0.0
+        except (Exception, SystemExit):  # noqa: BLE001 - tracking must not stop a run
+            return _PATIENCE
 
     def _tell(self, method: str, *arguments: Any) -> None:
         if self._run is not None:

@@ -23,6 +23,12 @@ def write(folder: Path, lines: list[str]) -> None:
     (folder / "results.jsonl").write_text("".join(lines))
 
 
+def edit(folder: Path, **fields: object) -> None:
+    """Give the first line other fields."""
+    first, *others = results(folder)
+    write(folder, [json.dumps({**json.loads(first), **fields}) + "\n", *others])
+
+
 def first_shard(folder: Path) -> Path:
     return min((folder / "content").iterdir())
 
@@ -55,6 +61,8 @@ DAMAGE = {
     "a torn line": lambda run: write(run, [*results(run)[:3], results(run)[3][:70]]),
     "null": lambda run: write(run, ["null\n"]),
     "a list": lambda run: write(run, ["[1]\n"]),
+    "a number that no float can hold": lambda run: edit(run, row_steps=10**400),
+    "an interference that is none": lambda run: edit(run, interference={"a": 1}),
     "an object without an id": lambda run: write(run, ['{"a": 1}\n']),
     "a line twice": lambda run: write(run, [*results(run), results(run)[0]]),
     "a line twice and others missing": lambda run: write(run, [*results(run)[:3], results(run)[0]]),

@@ -221,7 +221,7 @@ def test_what_is_not_finite_names_who_gave_it(experiment, tmp_path, monkeypatch)
 
 class Odd(TrackedRun):
     def __init__(self, how):
-        self.how = how
+        self.how, self.asked, self.took_all = how, 0, False
 
     def metrics(self, values, step):
         if self.how == "exit":
@@ -233,10 +233,16 @@ class Odd(TrackedRun):
     def finish(self, summary, artifacts, failed):
         if self.how == "hangs":
             time.sleep(600)
+        if self.how == "slow":
+            time.sleep(1)
+            self.took_all = True
 
     @property
     def patience(self):
-        return 0.2
+        if self.how == "impatient":
+            raise RuntimeError("no patience")
+        self.asked += 1
+        return 60 if self.how == "slow" and self.asked > 1 else 0.2
 
     @property
     def hint(self):
@@ -252,7 +258,8 @@ class Odds(Tracker):
             return None
         if self.how == "start":
             raise SystemExit(3)
-        return Odd(self.how)
+        self.run = Odd(self.how)
+        return self.run
 
 
 @pytest.mark.parametrize(
@@ -270,3 +277,11 @@ def test_no_tracker_ends_or_holds_a_run(experiment, tmp_path, how, told) -> None
     assert summary["finished"] == 6
     (line,) = warnings
     assert re.search(told, line)
+
+
+@pytest.mark.parametrize("how", ["slow", "impatient"])
+def test_a_tracker_that_goes_on_is_waited_for(experiment, tmp_path, how) -> None:
+    tracker, warnings = Odds(how), []
+    experiment.run(tmp_path / "run", tracker=tracker, warn=warnings.append)
+    assert warnings == []
+    assert tracker.run.took_all == (how == "slow")

@@ -123,6 +123,14 @@ def test_a_wrong_type_in_a_file_is_named() -> None:
         dcm.build(form)
 
 
+def test_a_component_in_the_place_of_a_value_is_told(tmp_path) -> None:
+    form = {"slots": {"kind": "dataset", "name": "samples", "params": "x"}}
+    (tmp_path / "experiment.json").write_text(json.dumps(form))
+    told = CliRunner().invoke(app, ["run", str(tmp_path / "experiment.json"), "--no-track"])
+    assert told.exit_code == 2
+    assert "'params' of a component is an object. It is 'x'" in told.stderr
+
+
 def test_a_model_that_cannot_be_loaded_is_told_in_words_of_ours(tmp_path) -> None:
     import torch
 

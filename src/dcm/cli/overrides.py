@@ -265,8 +265,10 @@ def _build(value: Any, place: str) -> Any:
         return tuple(_build(each, f"{place}.{number}") for number, each in enumerate(value))
     if not is_description(value):
         return value
-    for name, member in value.get("params", {}).items():
-        _build(member, f"{place}.{name}")  # what is wrong deep within is told of its own place
+    params = value.get("params", {})
+    # What is wrong deep within is told of its own place.
+    for name, member in params.items() if isinstance(params, Mapping) else ():
+        _build(member, f"{place}.{name}")
     try:
         return build(value)
     except UsageError as error:

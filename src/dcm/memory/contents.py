@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcm.errors import RunDirectoryError
-from dcm.running.contents import sum_of
+from dcm.running.contents import is_content, sum_of
 from dcm.running.fingerprints import of_tensor
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Shards:
             RunDirectoryError: the shard cannot be read, or the content is not what was written.
         """
         found: Tensor = self._of(ref, lambda shard: shard.get_tensor(ref["key"]))
-        if of_tensor(found) != ref["sha256"]:
+        if not is_content(found) or of_tensor(found) != ref["sha256"]:
             raise self._damaged(ref, "Its bytes are not those that were written")
         return found
 

@@ -133,7 +133,7 @@ class Contents:
                     damaged[place] = f"The bytes of {spoilt!r} in {name} are not those written"
                 elif place not in found:
                     damaged[place] = f"{name} does not hold it"
-                elif not _is_content(found[place]) or (
+                elif not is_content(found[place]) or (
                     refs[place].get("sha256") != of_tensor(found[place])
                 ):
                     damaged[place] = f"Its bytes in {name} are not those that were written"
@@ -155,7 +155,8 @@ def _spoilt_mode(shard: Any, keys: set[str]) -> str:
     return ""
 
 
-def _is_content(tensor: Tensor) -> bool:
+def is_content(tensor: Tensor) -> bool:
+    """Whether a tensor may be a kept content [K, D]."""
     # In fewer bits where a memory was converted.
     kept = ("float32", "bfloat16", "float16", "int8")
     return tensor.ndim == 2 and str(tensor.dtype).removeprefix("torch.") in kept

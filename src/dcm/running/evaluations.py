@@ -19,6 +19,8 @@ def flat(evaluation: Any) -> Evaluation:
     if not isinstance(evaluation, Mapping):
         raise TypeError(f"It gave {type(evaluation).__name__}, not a mapping")
     for key, value in evaluation.items():
+        if isinstance(value, int) and abs(value) >= 10**300:
+            raise TypeError(f"It gave {key!r}: a number that no float can hold")
         if not isinstance(key, str) or not isinstance(value, float | int | bool | str):
             raise TypeError(f"It gave {key!r}: {type(value).__name__}, not a number, flag or text")
         (

@@ -68,6 +68,9 @@ def _problem(value: Any) -> str:
             return f"it has no {key!r}"
         if not right(value[key]):
             return f"its {key!r} is not {what}"
+    for key, (right, what) in _OPTIONAL.items():
+        if key in value and not right(value[key]):
+            return f"its {key!r} is not {what}"
     return ""
 
 
@@ -86,7 +89,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # Longer ones are no floats, and nothing that is counted comes near.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300
 
 
 def _is_count(value: Any) -> bool:
@@ -109,6 +113,14 @@ def _is_evaluation(value: Any) -> bool:
     return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value)
 
 
+def _is_interference(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"cosine", "below_zero"}
+        and all(map(_is_number, value.values()))
+    )
+
+
 _losses = _mapping(_or_none(_is_number))
 
 _SHAPE: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -128,4 +140,12 @@ _SHAPE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "decoded": (_mapping(_is_text), "an object of texts"),
     "evaluations": (_mapping(_mapping(_is_evaluation)), "an object of objects"),
     "content": (_or_none(is_ref), "a place with its checksum"),
+}
+
+# What lines of earlier versions lack.
+_OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "variant_losses": (_losses, "an object of numbers"),
+    "interference": (_or_none(_is_interference), "the numbers of an interference"),
+    "penalty": (_or_none(_is_number), "a number"),
+    "example": (_is_text, "a fingerprint"),
 }

@@ -253,7 +253,7 @@ class Session:
                 except ComponentError as error:
                     self.warn(f"The summary lacks what this evaluator says: {error}")
         if "task" in by_evaluator:
-            found["task"] = dict(means(by_evaluator["task"]))
+            found["task"] = {key: finite(x) for key, x in means(by_evaluator["task"]).items()}
         return found
 
     def _tell_damage(self, run: RunDirectory) -> None:

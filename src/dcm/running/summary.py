@@ -76,7 +76,7 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         losses = {mode: loss for mode, loss in result["losses"].items() if loss is not None}
         each = [loss / random[mode] for mode, loss in losses.items() if random.get(mode)]
         if each:
-            ratios.append(fmean(each))
+            ratios.append(sum(each) / len(each))
         if result.get("interference"):
             apart.append(result["interference"])
     return {
@@ -89,8 +89,10 @@ def summarise(results: Iterable[Mapping[str, Any]], examples: int) -> dict[str, 
         "certified_rate": share(certified, finished),
         "median_steps": median(steps) if steps else None,
         "p90_steps": quantiles(steps, n=10, method="inclusive")[-1] if len(steps) > 1 else None,
-        "mean_loss_ratio": finite(fmean(ratios)) if ratios else None,
-        "interference": {key: fmean(each[key] for each in apart) for key in apart[0]}
+        "mean_loss_ratio": finite(sum(ratios) / len(ratios)) if ratios else None,
+        "interference": {
+            key: finite(sum(each[key] for each in apart) / len(apart)) for key in apart[0]
+        }
         if apart
         else None,
         "useful_row_steps": row_steps,
