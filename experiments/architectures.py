@@ -100,9 +100,9 @@ SIZES: dict[str, dict[str, Any]] = {
             "rope_theta": 10000.0,
             "short_factor": [1.0] * 8,
             "long_factor": [4.0] * 8,
-            "original_max_position_embeddings": 48,
+            "original_max_position_embeddings": 80,
         },
-        "original_max_position_embeddings": 48,
+        "original_max_position_embeddings": 80,
     },
     "roberta": {"is_decoder": True, "pad_token_id": 1},
     "xlm-roberta": {"is_decoder": True, "pad_token_id": 1},
@@ -122,6 +122,20 @@ SIZES: dict[str, dict[str, Any]] = {
         "expert_layer_offset": 1,
         "use_mamba_kernels": False,
     },
+    "zamba": {
+        "num_hidden_layers": 4,
+        "layers_block_type": ["mamba", "hybrid"] * 2,
+        "use_mamba_kernels": False,
+    },
+    "zaya": {"num_experts_per_tok": 1},
+    "plbart": {"decoder_attention_heads": 4, "decoder_layers": 2, "decoder_ffn_dim": 128},
+    "reformer": {
+        "is_decoder": True,
+        "attention_head_size": 16,
+        "attn_layers": ["local", "lsh"],
+        "axial_pos_shape": [16, 16],
+        "axial_pos_embds_dim": [32, 32],
+    },
     "zamba2": {
         "num_hidden_layers": 4,
         "layers_block_type": ["mamba", "mamba", "hybrid", "mamba"],
@@ -137,6 +151,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "ssm_state_size": 8,
         "n_groups": 1,
     },
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
     "qwen3_next": _MIXED,
     "qwen3_5_text": _MIXED,
@@ -169,6 +184,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "afmoe": {"num_shared_experts": 1, "num_dense_layers": 1},
     "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2},
     "exaone4": {"num_hidden_layers": 4, "sliding_window_pattern": 4},
+    "kimi_linear": {**_MIXED, "linear_head_dim": 16, "linear_num_heads": 4},
     "dots1": {"n_shared_experts": 1},
     "dbrx": {
         "n_heads": 4,
@@ -201,7 +217,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # Not Hugging Face text models that predict their next token: they read more than text.
 _OTHERS = ("vl", "vision", "audio", "speech", "whisper", "musicgen", "blip", "git", "llava")
-_OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm")
+_OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm", "mllama", "multimodal")
 # Drafters, which read another model's cache.
 _OTHERS += ("assistant",)
 _TEXTS = (
@@ -278,6 +294,8 @@ def check(folder: str | Path) -> dict[str, Any]:
         for j, limit in enumerate(limits):
             texts += decoded[j] == lm.text(_chosen(model, prompt(j, base), limit, end))
     same = decoded = generator.decode(base[:1], lead[:1], 24)[0]
+    # As transformers has it by default: some configurations force a last token, say.
+    model.generation_config = transformers.GenerationConfig()
     try:
         whole = torch.cat([lead[:1], base[0]])[None]
         found = model.generate(
