@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from huggingface_hub import constants
@@ -145,8 +146,10 @@ def test_layers_split_over_two_processes_are_the_same(folder, tmp_path):
     assert done.stdout.count("same") == 2
 
 
-def test_checkpointing_keeps_less_and_gives_the_same(folder):
-    def kept(generator):
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("compute", [None, "bfloat16"])
+def test_checkpointing_keeps_less_and_gives_the_same(folder, packed, compute):
+    def kept(lm):
         """Bytes that autograd keeps of a forward pass."""
         total = 0
 
@@ -155,12 +158,17 @@ def test_checkpointing_keeps_less_and_gives_the_same(folder):
             total += tensor.nbytes
             return tensor
 
-        scored(generator)  # what is tried once of a model
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            scored(generator)
+            scored(lm)
         return total
 
-    plain = Transformers(model=str(folder), device="cpu")
-    less = Transformers(model=str(folder), device="cpu", checkpointing=True)
+    def load(**more):
+        generator = Transformers(model=str(folder), device="cpu", compute=compute, **more)
+        object.__setattr__(generator, "lm", attrs.evolve(generator.lm, packed=packed))
+        return generator
+
+    plain, less = load(), load(checkpointing=True)
     alike(less, plain)
+    if packed:
+        assert less.lm.packs("prefix", 64) == plain.lm.packs("prefix", 64) == "shared"
     assert kept(less) < 0.7 * kept(plain)
