@@ -155,6 +155,18 @@ SIZES: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
     "qwen3_next": _MIXED,
     "qwen3_5_text": _MIXED,
+    "qwen3_5_moe_text": _MIXED,
+    "qwen4_exp_text": {
+        **_MIXED,
+        "indexer_n_heads": 8,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 16,
+        "indexer_compress_ratio": 4,
+    },
+    "bailing_hybrid": _MIXED,
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "gemma3_text": {"num_hidden_layers": 6},
     "gemma3n_text": {
         "num_hidden_layers": 4,
