@@ -1,4 +1,4 @@
-"""Checkpoints in block-fp8: one scale for each 128 x 128 weights, as DeepSeek V3's and Kimi K2's."""
+"""Checkpoints in block-fp8: a scale for each 128 x 128 weights, as DeepSeek V3's."""
 
 from __future__ import annotations
 
