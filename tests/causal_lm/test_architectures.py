@@ -1,4 +1,4 @@
-"""Thirty architectures, of every kind that is run in another way: right, or refused with a
+"""Twenty-nine architectures, of every kind that is run in another way: right, or refused with a
 reason. `experiments/architectures.py` looks at all of them."""
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ REFUSED = {
     "gemma3n_text": "more by a token's number than its embedding",
     "gemma4_text": "cannot be fed vectors",
     "roberta": "its `generate` writes other tokens than the model chooses",
-    "hrm_text": "The gradient that it gives",
 }
 
 
 @pytest.fixture(scope="module")
 def architectures():
+    sys.path.insert(0, str(FILE.parent))
     spec = importlib.util.spec_from_file_location("architectures", FILE)
     module = sys.modules["architectures"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(FILE.parent))
     return module
 
 
