@@ -25,6 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
+from architecture_sizes import COMMON, LATENT, SIZES
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
@@ -35,173 +36,9 @@ from dcm.causal_lm.generator_loss import generator_loss
 from dcm.testing.doubles import byte_tokenizer
 
 _SECONDS = 120
-_COMMON: dict[str, Any] = {
-    "vocab_size": 257,
-    "bos_token_id": 256,
-    "eos_token_id": 256,
-    "pad_token_id": 0,
-    "hidden_size": 64,
-    "n_embd": 64,
-    "d_model": 64,
-    "num_hidden_layers": 2,
-    "n_layer": 2,
-    "num_layers": 2,
-    "num_attention_heads": 4,
-    "n_head": 4,
-    "num_heads": 4,
-    "attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 128,
-    "ffn_dim": 128,
-    "max_position_embeddings": 256,
-    "n_positions": 256,
-    "head_dim": 16,
-    "sliding_window": 16,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32,
-    "initializer_range": 0.2,
-    # Larger weights than a model is born with, so that a content makes a difference.
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 16,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 1,
-    "shared_expert_intermediate_size": 32,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-    "mamba_n_heads": 8,
-    "mamba_d_head": 16,
-    "mamba_d_state": 8,
-    "mamba_chunk_size": 8,
-    "chunk_size": 8,
-    "state_size": 8,
-}
-_MAMBA2 = {"num_heads": 8, "head_dim": 16, "n_groups": 1, "expand": 2, "state_size": 8}
-# Attention through a latent, whose heads have two parts.
-_LATENT = {"num_key_value_heads": 4, "head_dim": 8}
-_MIXED = {"layer_types": ["linear_attention", "full_attention"]}
-SIZES: dict[str, dict[str, Any]] = {
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 24},
-    "opt": {"word_embed_proj_dim": 32},
-    "gptj": {"rotary_dim": 8},
-    "codegen": {"rotary_dim": 8},
-    "falcon": {"alibi": True, "new_decoder_architecture": False},
-    "phi3": {
-        "rope_parameters": {
-            "rope_type": "longrope",
-            "rope_theta": 10000.0,
-            "short_factor": [1.0] * 8,
-            "long_factor": [4.0] * 8,
-            "original_max_position_embeddings": 48,
-        },
-        "original_max_position_embeddings": 48,
-    },
-    "roberta": {"is_decoder": True, "pad_token_id": 1},
-    "xlm-roberta": {"is_decoder": True, "pad_token_id": 1},
-    "bert": {"is_decoder": False},
-    "mixtral": {"sliding_window": None},
-    "mamba2": _MAMBA2,
-    "bamba": {"attn_layer_indices": [1]},
-    "falcon_h1": {"mamba_d_ssm": 128},
-    "granitemoehybrid": {
-        "layer_types": ["mamba", "attention"],
-        "shared_intermediate_size": 32,
-    },
-    "jamba": {
-        "attn_layer_period": 2,
-        "attn_layer_offset": 1,
-        "expert_layer_period": 2,
-        "expert_layer_offset": 1,
-        "use_mamba_kernels": False,
-    },
-    "zamba2": {
-        "num_hidden_layers": 4,
-        "layers_block_type": ["mamba", "mamba", "hybrid", "mamba"],
-        "n_mamba_heads": 8,
-        "num_mem_blocks": 1,
-        "use_mem_rope": True,
-        "num_key_value_heads": 4,
-    },
-    "nemotron_h": {
-        "layers_block_type": ["mamba", "attention"],
-        "mamba_num_heads": 8,
-        "mamba_head_dim": 16,
-        "ssm_state_size": 8,
-        "n_groups": 1,
-    },
-    "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
-    "qwen3_next": _MIXED,
-    "qwen3_5_text": _MIXED,
-    "gemma3_text": {"num_hidden_layers": 6},
-    "gemma3n_text": {
-        "num_hidden_layers": 4,
-        "hidden_size_per_layer_input": 8,
-        "vocab_size_per_layer_input": 257,
-        "num_kv_shared_layers": 1,
-        "laurel_rank": 8,
-        "intermediate_size": [128] * 4,
-        "activation_sparsity_pattern": [0.0] * 4,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-    },
-    "gemma4_text": {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 257},
-    "deepseek_v32": {"index_topk": 16, "index_n_heads": 8, "index_head_dim": 16},
-    "minicpm3": {"dim_model_base": 16},
-    "llama4_text": {
-        "attention_chunk_size": 16,
-        "intermediate_size_mlp": 64,
-        "num_hidden_layers": 4,
-    },
-    "ctrl": {"dff": 128},
-    "xglm": {"num_layers": 2},
-    "mpt": {"n_heads": 4, "n_layers": 2, "max_seq_len": 128},
-    "jetmoe": {"kv_channels": 16},
-    "cohere2": {"logit_scale": 0.25},
-    "cohere": {"logit_scale": 0.0625},
-    "xlstm": {"num_blocks": 2, "embedding_dim": 64, "num_heads": 4},
-    "afmoe": {"num_shared_experts": 1, "num_dense_layers": 1},
-    "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2},
-    "exaone4": {"num_hidden_layers": 4, "sliding_window_pattern": 4},
-    "dots1": {"n_shared_experts": 1},
-    "dbrx": {
-        "n_heads": 4,
-        "n_layers": 2,
-        "max_seq_len": 256,
-        "ffn_config": {
-            "ffn_hidden_size": 64,
-            "moe_num_experts": 4,
-            "moe_top_k": 2,
-            "ffn_act_fn": {"name": "silu"},
-        },
-        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
-    },
-    "blt": {
-        "encoder_hash_byte_group_vocab": 512,
-        **{
-            f"{part}_config": {
-                "hidden_size": 64,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 128,
-                "hidden_size_global": 64,
-            }
-            for part in ("patcher", "encoder", "decoder", "global")
-        },
-    },
-    "cohere_compass_text": {
-        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
-    },
-}
 # Not Hugging Face text models that predict their next token: they read more than text.
 _OTHERS = ("vl", "vision", "audio", "speech", "whisper", "musicgen", "blip", "git", "llava")
-_OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm")
+_OTHERS += ("fuyu", "emu3", "prophet", "moshi", "csm", "mllama", "multimodal")
 # Drafters, which read another model's cache.
 _OTHERS += ("assistant",)
 _TEXTS = (
@@ -225,9 +62,9 @@ def save_tiny(name: str, folder: str | Path) -> None:
     known = {*default.to_dict(), *getattr(default, "attribute_map", {})}
     # Where two names mean one thing the older one is left out.
     doubled = set(getattr(default, "attribute_map", {}).values())
-    options = {k: v for k, v in _COMMON.items() if k in known and k not in doubled}
-    options |= {k: v for k, v in _COMMON.items() if k in doubled and k in default.to_dict()}
-    options |= _LATENT if "qk_rope_head_dim" in known else {}
+    options = {k: v for k, v in COMMON.items() if k in known and k not in doubled}
+    options |= {k: v for k, v in COMMON.items() if k in doubled and k in default.to_dict()}
+    options |= LATENT if "qk_rope_head_dim" in known else {}
     own = SIZES.get(name, SIZES.get(default.model_type, {}))
     config = AutoConfig.for_model(default.model_type, **{**options, **own})
     with torch.random.fork_rng(devices=[]):
@@ -278,6 +115,8 @@ def check(folder: str | Path) -> dict[str, Any]:
         for j, limit in enumerate(limits):
             texts += decoded[j] == lm.text(_chosen(model, prompt(j, base), limit, end))
     same = decoded = generator.decode(base[:1], lead[:1], 24)[0]
+    # As transformers has it by default: some configurations force a last token, say.
+    model.generation_config = transformers.GenerationConfig()
     try:
         whole = torch.cat([lead[:1], base[0]])[None]
         found = model.generate(

@@ -1,4 +1,4 @@
-"""Twenty-five architectures, of every kind that is run in another way: right, or refused with a
+"""Twenty-nine architectures, of every kind that is run in another way: right, or refused with a
 reason. `experiments/architectures.py` looks at all of them."""
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from dcm import Experiment, GeneratorError, find
+from dcm import Experiment, GeneratorError, Modes, find
 
 FILE = Path(__file__).parents[2] / "experiments" / "architectures.py"
 
@@ -33,27 +34,31 @@ RIGHT = {
     "gpt_oss": ("cached", False),
     # Positions that the model counts itself, or stretches, or chooses among.
     "bloom": ("cached", False),
-    "roberta": ("without cache", False),
-    "phi3": ("without cache", False),
-    "deepseek_v32": ("without cache", False),
+    "phi3": ("cached", False),
+    "deepseek_v32": ("cached", True),
     # Layers that are no attention, caches of other names or none.
     "mamba": ("cached", False),
     "bamba": ("cached, positions given", False),
     "lfm2": ("cached", False),
     "openai-gpt": ("without cache", False),
+    "rwkv": ("without cache", False),
+    "nemotron_h": ("without cache", False),
 }
 REFUSED = {
     "bert": "Its positions see those behind them",
     "gemma3n_text": "more by a token's number than its embedding",
     "gemma4_text": "cannot be fed vectors",
+    "roberta": "its `generate` writes other tokens than the model chooses",
 }
 
 
 @pytest.fixture(scope="module")
 def architectures():
+    sys.path.insert(0, str(FILE.parent))
     spec = importlib.util.spec_from_file_location("architectures", FILE)
     module = sys.modules["architectures"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(FILE.parent))
     return module
 
 
@@ -78,6 +83,20 @@ def test_what_cannot_be_optimised_is_refused_before_anything_is_computed(
     assert not (tmp_path / "run").exists()
 
 
+def test_positions_that_are_stretched_from_some_length_on(architectures, tmp_path):
+    """Phi-3's are, from 80 on: what was read before that is then no longer true."""
+    architectures.save_tiny("phi3", tmp_path)
+    generator = find("generator", "transformers")(model=str(tmp_path), device="cpu")
+    lm = generator.lm
+    assert str(lm.tried.way(64)) == "cached"
+    assert str(lm.tried.way(120)) == "without cache"
+    noise = torch.randn(1, 70, generator.width, generator=torch.Generator().manual_seed(0))
+    content, lead = noise * generator.embedding_scale, Modes(generator).vectors(["answer"])
+    prompt = torch.cat([lead, content[0]])
+    (text,) = generator.decode(content, lead, 30)
+    assert text == lm.text(architectures._chosen(lm.model, prompt, 30, lm.end))
+
+
 def test_a_run_records_what_was_tried(architectures, tmp_path):
     architectures.save_tiny("bamba", tmp_path / "model")
     Experiment(
@@ -90,3 +109,4 @@ def test_a_run_records_what_was_tried(architectures, tmp_path):
     trials = json.loads((tmp_path / "run" / "summary.json").read_text())["trials"]
     assert trials["gradient_error"] < 0.01
     assert trials["decoding"]["64"] == "cached, positions given"
+    assert trials["generate"] == "takes no vectors"

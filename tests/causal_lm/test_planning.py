@@ -111,3 +111,12 @@ def test_a_model_that_cannot_be_run_so_is_refused():
     config.hidden_size = 100
     with pytest.raises(GeneratorError, match="qwen2 model cannot be planned"):
         shape_of(config, torch.float32)
+
+
+def test_steps_in_fp8_have_copies_and_keep_less_a_row():
+    """Two bytes a weight more; of a layer what goes into it and what attention makes."""
+    shape = shape_of(config_of("qwen2"), torch.bfloat16)
+    plain, fp8 = (plan(shape, GIB, compute=compute) for compute in (None, "fp8"))
+    assert fp8.copies == 2 * shape.linears
+    assert fp8.row < plain.row
+    assert shape.kept_fp8 == 4 * (256 + 256) * 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from dcm.causal_lm.again import noted
 from dcm.causal_lm.regions import repeated_layers
 
 
@@ -27,4 +29,12 @@ def _checkpointed(forward: Any, *args: Any, **options: Any) -> Any:
     wanted = any(isinstance(each, torch.Tensor) and each.requires_grad for each in given)
     if not (wanted and torch.is_grad_enabled()):
         return forward(*args, **options)
-    return checkpoint(forward, *args, use_reentrant=False, **options)
+    # What a pass runs within is no longer open when its gradient is asked for. Nothing is random.
+    return checkpoint(
+        forward,
+        *args,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), noted()),
+        **options,
+    )

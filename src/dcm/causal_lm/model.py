@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.again import within
 from dcm.causal_lm.attention import ready_attention
 from dcm.causal_lm.decoding import decode_greedily
 from dcm.causal_lm.head import Head, linear_head
@@ -122,7 +123,8 @@ class CausalLM:
         layout = strands.layout
         step = content.requires_grad and torch.is_grad_enabled()
         packs = self.packs(layout, content.shape[1] + 1 + max(map(len, strands.ids)))
-        with ready_attention(self.model.device), self._products.fast(step=step):
+        fast = partial(self._products.fast, step=step)
+        with ready_attention(self.model.device), within(fast):
             if packs:
                 return self._packed.score(content, strands, shares=packs == "shared", step=step)
             shares = partial(self.shares_prompts, layout)

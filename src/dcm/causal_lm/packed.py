@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.again import within
 from dcm.causal_lm.attention import PackedAttention
 from dcm.causal_lm.head import Head
 from dcm.causal_lm.packing import Packing, Sizes, pack, packed_numbers, packed_sequence
@@ -100,7 +101,7 @@ class PackedScoring:
         }
         if sizes.keys:
             options["packed_keys"] = packed.keys
-        with self._attention.on():
+        with within(self._attention.on):
             if self._head is None:
                 call = partial(model, logits_to_keep=packed.predicting, **options)
                 found = self._regions.run(call, step=step).logits[0]

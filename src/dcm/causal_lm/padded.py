@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.again import within
 from dcm.causal_lm.calling import known
 from dcm.causal_lm.head import Head
 from dcm.causal_lm.last_layer import LastLayer
@@ -131,7 +132,7 @@ class PaddedScoring:
             # A hook would have a compiled last layer compiled apart from the others.
             few = len(sequence) * behind < _LEAST_LINES
             spared = 0 if few or self._regions.active else sequence.shape[1] - behind
-            with self._last_layer.spared(spared):
+            with within(partial(self._last_layer.spared, spared)):
                 base = self._model.base_model
                 states: Tensor = run(partial(base, **known(base, **options))).last_hidden_state
             return states

@@ -58,6 +58,8 @@ class Shape:
         kept: bytes a token that the layers keep for their backward pass.
         kept_compiled: the same where layers are compiled: results of matrix products and of
             attention, from which the rest is computed again.
+        kept_fp8: the same where products are in fp8, which the compiler computes again, too:
+            results of attention, and what goes into each layer. So torch 2.11 does it.
         kept_experts: of `kept`, what experts keep.
         kept_experts_compiled: of `kept_compiled`, likewise.
     """
@@ -74,6 +76,7 @@ class Shape:
     layers: int
     kept: float
     kept_compiled: float
+    kept_fp8: float
     kept_experts: float
     kept_experts_compiled: float
 
@@ -164,6 +167,7 @@ def shape_of(config: Any, dtype: torch.dtype) -> Shape:
         layers=max(1, len(layers)),
         kept=kept.saved / tokens,
         kept_compiled=kept.made / tokens,
+        kept_fp8=kept.attended / tokens + len(layers) * width * dtype.itemsize,
         kept_experts=kept.saved_by_experts / tokens,
         kept_experts_compiled=kept.made_by_experts / tokens,
     )
@@ -212,7 +216,8 @@ def plan(
     # Linear layers in 4 bits take a compiled layer apart.
     if compiled and not (dense and packed > shape.experts):
         # Nothing is computed again in products whose lines are sorted by expert.
-        kept = shape.kept_compiled + shape.kept_experts - shape.kept_experts_compiled
+        kept = shape.kept_compiled - shape.kept_experts_compiled
+        kept = (shape.kept_fp8 if compute == "fp8" else kept) + shape.kept_experts
     # The backward pass of one layer has everything that the layer makes.
     step = kept + shape.kept / shape.layers
     # Hidden states at target positions and their gradient, and logits for a part of them.
@@ -240,7 +245,7 @@ class _Kept(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         self._seen: dict[int, Tensor] = {}
         self._model, self._inside = model, False
-        self.saved = self.saved_by_experts = self.made = self.made_by_experts = 0
+        self.saved = self.saved_by_experts = self.made = self.made_by_experts = self.attended = 0
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -263,6 +268,8 @@ class _Kept(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = function.overloadpacket.__name__
         if name.endswith("mm") or name in ("convolution", _ATTENTION):
             self._make(found)
+        if name == _ATTENTION:
+            self.attended += found.nbytes
         return found
 
     def _make(self, tensor: Tensor) -> None:

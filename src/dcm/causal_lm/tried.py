@@ -86,7 +86,9 @@ class Tried:
             there += f"{self._gradient_error:.0%} off what its logits do"
             do = "Load it without quantisation, or with layers that have a backward pass"
             raise GeneratorError(asked, there, do)
-        self._generates_alike = trials.generates_alike(model, length)
+        # Where what is read depends on what stands behind it, a cache may well be another model.
+        texts, tokens = (2, 8) if self.steady(length) else (4, 24)
+        self._generates_alike = trials.generates_alike(model, length, texts=texts, tokens=tokens)
         if self._generates_alike is False:
             there = "Behind vectors its `generate` writes other tokens than the model chooses: it "
             there += "counts positions from elsewhere, or reads another model from its cache"

@@ -20,6 +20,9 @@ def plan(
     quantize: Annotated[
         str | None, typer.Option(metavar="NAME", help="What layers are kept in; default several.")
     ] = None,
+    compute: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What steps multiply in: fp8 or bfloat16.")
+    ] = None,
     slots: Annotated[int, typer.Option(metavar="K", min=1, help="Vectors per example.")] = 32,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of a target.")] = 16,
     layout: Annotated[str, typer.Option(metavar="NAME", help="prefix or suffix.")] = "prefix",
@@ -35,4 +38,6 @@ def plan(
     from dcm.cli.planning import PlanRequest, print_plan
 
     with reporting(debug):
-        print_plan(PlanRequest(model, memory, dtype, quantize, slots, tokens, layout, device))
+        print_plan(
+            PlanRequest(model, memory, dtype, quantize, compute, slots, tokens, layout, device)
+        )

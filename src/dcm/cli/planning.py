@@ -30,6 +30,7 @@ class PlanRequest:
         memory: such as "32GiB".
         dtype: what it computes in; None for the config's, or bfloat16.
         quantize: the only form to show; None for several.
+        compute: what linear layers multiply in during steps; None for `dtype`.
         slots: K.
         tokens: of a target.
         layout: where the mode vector stands.
@@ -40,6 +41,7 @@ class PlanRequest:
     memory: str
     dtype: str | None
     quantize: str | None
+    compute: str | None
     slots: int
     tokens: int
     layout: str
@@ -99,6 +101,7 @@ def _plan(request: PlanRequest, shape: Shape, memory: int, form: Any) -> Plan:
         tokens=request.tokens,
         layout="suffix" if request.layout == "suffix" else "prefix",
         quantize=form,
+        compute=request.compute,  # type: ignore[arg-type]
         compiled=request.device == "cuda",
     )
 
@@ -108,12 +111,16 @@ def _shape(request: PlanRequest) -> tuple[Shape, str | None]:
     import torch
     from transformers import AutoConfig
 
+    from dcm.causal_lm.loading import DTYPES
     from dcm.causal_lm.planning import shape_of
     from dcm.causal_lm.quantised import QUANTIZE
 
     if request.quantize not in (None, *QUANTIZE):
         asked = f"--quantize {request.quantize}"
         raise UsageError(asked, "There is no such form", f"Use one of: {', '.join(QUANTIZE)}")
+    if request.compute not in (None, "bfloat16", "fp8"):
+        asked = f"--compute {request.compute}"
+        raise UsageError(asked, "Steps cannot multiply in that", "Use bfloat16 or fp8")
     if request.layout not in ("prefix", "suffix"):
         raise UsageError(
             f"--layout {request.layout}", "There is no such layout", "Use prefix or suffix"
@@ -128,7 +135,7 @@ def _shape(request: PlanRequest) -> tuple[Shape, str | None]:
         raise GeneratorError(asked, there, do) from error
     stated = _stated(config)
     name = request.dtype or str(config.dtype or "bfloat16").removeprefix("torch.")
-    dtype = getattr(torch, name, None)
+    dtype = getattr(torch, DTYPES.get(name, name), None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UsageError(f"--dtype {name}", "There is no such dtype", "Use bfloat16 or float32")
     return shape_of(config, dtype), stated
