@@ -279,3 +279,13 @@ def test_workers_choose_their_cards_themselves(tmp_path) -> None:
     generator = dcm.find("generator", "nano")(device="cuda:1")
     with pytest.raises(dcm.UsageError, match="Leave out the device"):
         dcm.Experiment(generator=generator).run(tmp_path / "run", engine=engine_of("local", 2))
+
+
+def test_ray_at_an_address_where_nobody_answers_is_said_at_once(tmp_path) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    engine = dcm.engines.Ray(workers=1, address=address)
+    with pytest.raises(dcm.UsageError, match=f"no Ray cluster at {address}"):
+        small(2).run(tmp_path / "run", engine=engine)

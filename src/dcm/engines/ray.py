@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dcm.errors import UsageError
 from dcm.fields import whole
 
 _GROW_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 _DONE = True
 _AHEAD = 2  # messages that an actor keeps for the run
 
@@ -84,6 +86,9 @@ class Ray(Engine):
             # A machine of few cores may still have so many processes.
             cpus = max((self.workers_wanted or 1) * self.cpus_per_worker, os.cpu_count() or 1)
             options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        elif why := _unreachable(address):
+            # Ray itself would try for minutes.
+            raise UsageError(f"there is no Ray cluster at {address}", why, "Check the address")
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -174,6 +179,18 @@ class Ray(Engine):
         self._actors, self._waiting = {}, {}
         if self._ours:
             ray.shutdown()
+
+
+def _unreachable(address: str) -> str | None:
+    """Why nobody answers at "host:port"; None where somebody does, or it is no such address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS):
+            return None
+    except (OSError, OverflowError) as error:
+        return str(error)
 
 
 class _Actor:
