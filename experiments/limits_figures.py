@@ -208,6 +208,8 @@ def loss_landscape(found: Record) -> Any:
     twin.set_ylabel("still exact, %", color=ORANGE)
     twin.grid(visible=False)
     axes[1].set(xscale="log", xlabel="random move, share of the length")
+    axes[1].set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+    axes[1].minorticks_off()
     axes[1].set_ylabel("loss, nats", color=BLUE)
     plane = found["plane"]
     drawn = axes[2].contourf(plane["x"], plane["y"], plane["loss"], levels=12, cmap="cividis")
