@@ -118,7 +118,8 @@ def plane(model: Generator, found: Sequence[Found]) -> Record:
 def curvature(
     model: Generator, found: Sequence[Found], count: int, rounds: int, deadline: Deadline
 ) -> Tensor:
-    """[R, count]: the eigenvalues of the Hessian that are largest in size, in nats.
+    """[R, count]: the eigenvalues of the Hessian that are largest in size, in nats; fewer columns
+    where the time was up.
 
     Contents are measured in units of their length, so that an eigenvalue says how much the loss
     bends when a content is moved by its length.
@@ -134,7 +135,8 @@ def curvature(
         value = torch.zeros(len(own))
         for _ in range(rounds):
             if deadline.passed:
-                break
+                say(f"eigenvalue {len(values) + 1}: the time is up")
+                return torch.stack(values, 1) if values else own.new_zeros(len(own), 0)
             move = _STEP * way * length
             ahead = gradients(model, own + move, examples)
             behind = gradients(model, own - move, examples)
@@ -208,8 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     held = rounded(model, found)
     values = curvature(model, found, asked.eigenvalues, asked.rounds, deadline)
     record["eigenvalues"] = [spread(column.tolist()) for column in values.T]
-    sharpness = values[:, 0].tolist()
-    record["against"] = against(found, sharpness, {"borne": borne, "rounded": held})
+    measured = values.shape[1] > 0
+    sharpness = values[:, 0].tolist() if measured else [None] * len(found)
+    # What does not vary is correlated with nothing.
+    ranked = [each or 0.0 for each in sharpness]
+    record["against"] = against(found, ranked, {"borne": borne, "rounded": held})
     record["points"] = [
         {"id": each.example.id, "set": each.set, "attempt": each.attempt, "margin": each.margin,
          "steps": each.steps, "sharpness": sharp, "borne": far}
