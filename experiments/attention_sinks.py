@@ -70,7 +70,9 @@ def _layers(model: Generator, network: Any, content: Tensor, each: Found) -> Ten
     ids = torch.tensor(model.encode(each.example.question)[:-1], device=device)
     slots = len(content)
     prompt = torch.cat([Modes(model).vectors(["question"]), content.to(device), model.embed(ids)])
-    out = network(inputs_embeds=prompt[None].to(model.dtype), output_attentions=True)
+    out = network(
+        inputs_embeds=prompt[None].to(model.dtype), output_attentions=True, use_cache=False
+    )
     rows = []
     for attention in out.attentions:
         given = attention[0].float().mean(0)[slots + 1 :].mean(0)  # [positions]
