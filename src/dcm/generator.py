@@ -34,7 +34,7 @@ class Generator(ABC):
     @property
     @abstractmethod
     def context_length(self) -> int:
-        """Most positions (prompt and target) that the model takes."""
+        """Most positions (prompt and target) that the model takes, inside its `frame`."""
 
     @property
     @abstractmethod
@@ -68,8 +68,16 @@ class Generator(ABC):
         return ()
 
     @property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids that stand before every prompt, and between every prompt and its target.
+
+        `score` and `decode` put them there: those of a chat template, say.
+        """
+        return (), ()
+
+    @property
     def fingerprint(self) -> str:
-        """A short text that differs where weights or tokenizer differ: a run goes on with the
+        """A short text that differs where weights, tokenizer or `frame` differ: a run goes on with the
         model it began with. Empty where nobody knows."""
         return ""
 

@@ -5,6 +5,7 @@ say in `load` where the model comes from.
 """
 
 from dcm.causal_lm.checkpointing import checkpoint_layers as checkpoint_layers
+from dcm.causal_lm.framing import Framing as Framing
 from dcm.causal_lm.generator import CausalLMGenerator as CausalLMGenerator
 from dcm.causal_lm.loading import DTYPES as DTYPES
 from dcm.causal_lm.model import CausalLM as CausalLM

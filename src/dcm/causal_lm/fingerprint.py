@@ -12,8 +12,11 @@ _SAMPLES = 4096
 
 
 @torch.no_grad()
-def fingerprint(model: Any, tokenizer: Any) -> str:
-    """SHA-256, in hexadecimal digits, of a model's tensors as they are loaded, and its tokenizer.
+def fingerprint(
+    model: Any, tokenizer: Any, frame: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+) -> str:
+    """SHA-256, in hexadecimal digits, of a model's tensors as they are loaded, its tokenizer, and
+    the tokens that stand around each prompt, if there are any.
 
     Of each parameter and buffer: name, dtype, shape, the sum of all its bits taken as whole
     numbers, which no single change leaves as it was, and the bits of 4,096 elements spread over
@@ -30,6 +33,8 @@ def fingerprint(model: Any, tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     words = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
     found.update(words.encode(errors="surrogatepass"))
+    if any(frame):
+        found.update(f" {frame}".encode())
     return found.hexdigest()
 
 

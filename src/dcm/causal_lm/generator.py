@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from dcm.causal_lm.fingerprint import fingerprint
+from dcm.causal_lm.framing import Frame, Framing, Ids, chat_frame
 from dcm.causal_lm.model import CausalLM
 from dcm.errors import GeneratorError
 from dcm.fields import pasteable
@@ -47,7 +48,7 @@ class CausalLMGenerator(Generator):
 
     @property
     def context_length(self) -> int:
-        return self.lm.context_length
+        return self.lm.context_length - sum(map(len, self.frame))
 
     @property
     def embedding_scale(self) -> float:
@@ -56,11 +57,32 @@ class CausalLMGenerator(Generator):
     @property
     def opening(self) -> tuple[int, ...]:
         begin = self.lm.tokenizer.bos_token_id
-        return () if begin is None else (int(begin),)
+        # A chat template begins as the model wants its texts to.
+        return () if begin is None or self.framing == "chat" else (int(begin),)
+
+    @property
+    def framing(self) -> Framing:
+        """What stands around each prompt, see `dcm.causal_lm.framing`."""
+        return "raw"
+
+    @cached_property
+    def frame(self) -> tuple[Ids, Ids]:
+        """As `Generator.frame`.
+
+        Raises:
+            GeneratorError: the model has no chat template that can stand around a prompt.
+        """
+        return chat_frame(self.lm.tokenizer, self.vocabulary) if self.framing == "chat" else ((), ())
+
+    @cached_property
+    def _frame(self) -> Frame | None:
+        if self.framing == "raw":
+            return None
+        return Frame.of(self.frame, lambda ids: self.embed(ids.to(self.device)))
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.lm.model, self.lm.tokenizer)
+        return fingerprint(self.lm.model, self.lm.tokenizer, self.frame)
 
     @property
     def trials(self) -> Mapping[str, object]:
@@ -80,9 +102,11 @@ class CausalLMGenerator(Generator):
         if positions > self.context_length:
             raise GeneratorError(
                 f"prompt and target take {positions} positions",
-                f"The model takes {self.context_length}",
+                f"The model takes {self._room}",
                 "Use fewer slots or a shorter text",
             )
+        if self._frame is not None:
+            content, strands = self._frame.strands(content, strands)
         return self.lm.score(content, strands)
 
     def decode(
@@ -95,5 +119,13 @@ class CausalLMGenerator(Generator):
         positions = content.shape[1] + 2
         if positions > self.context_length:
             asked = f"prompt and one token take {positions} positions"
-            raise GeneratorError(asked, f"The model takes {self.context_length}", "Use fewer slots")
+            raise GeneratorError(asked, f"The model takes {self._room}", "Use fewer slots")
+        if self._frame is not None:
+            (content, lead), layout = self._frame.prompts(content, lead, layout), "suffix"
         return self.lm.decode(content, lead, max_new_tokens, layout)
+
+    @property
+    def _room(self) -> str:
+        around = sum(map(len, self.frame))
+        beside = f" beside the {around} of its chat template" if around else ""
+        return f"{self.context_length}{beside}"

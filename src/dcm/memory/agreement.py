@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RunDirectoryError
 from dcm.memory.run_items import RunItems
 from dcm.running.description import read_description
 from dcm.running.run_directory import EXPERIMENT
+
+if TYPE_CHECKING:
+    from dcm.generator import Generator
 
 
 def check_that_they_agree(
@@ -43,6 +46,23 @@ def check_that_they_agree(
                 raise RunDirectoryError(asked, there, "Open them one by one")
 
 
+def check_framing(
+    runs: Sequence[RunItems], experiments: Sequence[Mapping[str, Any]], generator: Generator
+) -> None:
+    """Refuse a given model that puts prompts into another frame than a run's.
+
+    Raises:
+        RunDirectoryError: it does.
+    """
+    framing = getattr(generator, "framing", "raw")
+    for run, experiment in zip(runs, experiments, strict=True):
+        own = _framing(experiment["generator"])
+        if own != framing:
+            asked = f"{run.path} cannot be opened with that model"
+            there = f"Its contents have framing={own}, the model that was given {framing}"
+            raise RunDirectoryError(asked, there, f"Give a model with framing={own!r}")
+
+
 def read_experiment(path: Path) -> dict[str, Any]:
     """What a run's experiment.json says.
 
@@ -64,6 +84,12 @@ def _model(experiment: Mapping[str, Any]) -> Any:
     form = experiment["generator"]
     where = {"device", "compiled", "compute"}
     return form["name"], {k: v for k, v in form.get("params", {}).items() if k not in where}
+
+
+def _framing(form: Mapping[str, Any]) -> Any:
+    params = form.get("params", {})
+    inner = params.get("generator")  # of a control that has another model's framing
+    return _framing(inner) if isinstance(inner, Mapping) else params.get("framing", "raw")
 
 
 def _short(model: Any) -> str:

@@ -12,6 +12,8 @@ from dcm.errors import DcmError, UsageError
 from dcm.memory.item import mode_vector
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dcm.memory.memory import Memory
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -34,14 +36,16 @@ def export_prompt_embeds(
     if not items:
         raise UsageError("nothing was to be exported", "The memory is empty", "Add pairs first")
     tensors = {}
+    before, behind = (_embedded(memory, ids) for ids in memory.generator.frame)
     for item in items:
         lead = mode_vector(item, mode)[None]
         parts = (lead, item.content) if item.layout == "prefix" else (item.content, lead)
-        tensors[item.id] = torch.cat(parts).to(wanted)
+        tensors[item.id] = torch.cat([*before, *parts, *behind]).to(wanted)
     about = {
         "format": "dcm-prompt-embeds-1",
         "mode": mode,
         "layout": ",".join(sorted({item.layout for item in items})),
+        "framing": "chat" if before or behind else "raw",
         "dtype": str(wanted).removeprefix("torch."),
         "model": str(memory.experiments[0]["generator"].get("params", {}).get("model", "")),
     }
@@ -54,3 +58,9 @@ def export_prompt_embeds(
     except OSError as error:
         raise DcmError(f"{path} cannot be written", str(error), "Choose another place") from error
     return len(tensors)
+
+
+def _embedded(memory: Memory, ids: Iterable[int]) -> list[Tensor]:
+    """The embeddings [n, D] of a part of the frame, on the CPU, where there are any."""
+    generator, found = memory.generator, torch.tensor([*ids], dtype=torch.int64)
+    return [generator.embed(found.to(generator.device)).cpu()] if len(found) else []

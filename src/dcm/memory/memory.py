@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcm.errors import UsageError, did_you_mean
-from dcm.memory.agreement import check_that_they_agree, read_experiment
+from dcm.memory.agreement import check_framing, check_that_they_agree, read_experiment
 from dcm.memory.item import MemoryItem, mode_vector
 from dcm.memory.run_items import RunItems
 from dcm.running.run_directory import RunDirectory
@@ -47,7 +47,8 @@ class Memory(Mapping[str, MemoryItem]):
         given: the model that was given.
 
     Raises:
-        RunDirectoryError: a folder is no run, runs are of different models, or share an id.
+        RunDirectoryError: a folder is no run, runs are of different models, or share an id, or the
+            model that was given puts prompts into another frame.
     """
 
     def __init__(self, paths: Sequence[str | Path], generator: Generator | None = None) -> None:
@@ -58,6 +59,8 @@ class Memory(Mapping[str, MemoryItem]):
         self.given = generator
         self._opened = [RunItems(path) for path in self.paths]
         check_that_they_agree(self._opened, self.experiments, same_model=generator is None)
+        if generator is not None:
+            check_framing(self._opened, self.experiments, generator)
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._opened)
@@ -319,7 +322,8 @@ class Memory(Mapping[str, MemoryItem]):
         """Write prompts made of contents into a safetensors file; how many.
 
         The file holds a dense tensor [K + 1, D] for each id: what vLLM takes as `prompt_embeds`.
-        It is [mode, c] or, where the layout is `suffix`, [c, mode]; the metadata says which.
+        It is [mode, c] or, where the layout is `suffix`, [c, mode]; the metadata says which. With
+        the framing `chat` the template's embeddings stand around it: it is the whole prompt.
 
         Args:
             path: the new file.

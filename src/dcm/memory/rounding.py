@@ -82,6 +82,10 @@ class Rounded(Generator):
     def opening(self) -> tuple[int, ...]:
         return self.inner.opening
 
+    @property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self.inner.frame
+
     def encode(self, text: str) -> tuple[int, ...]:
         return self.inner.encode(text)
 
