@@ -24,6 +24,8 @@ class TestNano(CausalLMContract):
         return NANO
 
 
+CHAT = "{{ bos_token }}[{{ messages[0].content }}]"
+
 MODELS = [(name, "float32") for name in ("qwen2", "llama", "gpt_neox", "gpt2")]
 
 
@@ -42,6 +44,21 @@ class TestTransformers(CausalLMContract):
     @pytest.fixture
     def generator(self, tiny_model: Transformers) -> Transformers:
         return tiny_model
+
+
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory: pytest.TempPathFactory) -> Transformers:
+    folder = save_tiny_model(tmp_path_factory.mktemp("chat"))
+    (folder / "chat_template.jinja").write_text(CHAT)
+    return Transformers(str(folder), device="cpu", framing="chat")
+
+
+class TestTransformersInAChatTemplate(CausalLMContract):
+    covers = "generator/transformers"
+
+    @pytest.fixture
+    def generator(self, framed: Transformers) -> Transformers:
+        return framed
 
 
 class Doubles:

@@ -11,8 +11,6 @@ token in the mode vector's place behind it. So there is one way of doing either,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
-from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -33,8 +31,11 @@ Ids = tuple[int, ...]
 # is the template's.
 _TEXTS = ("Why", "the moon", "Paris")
 
-# Some templates write today's date, with which a content would be another one tomorrow.
-_TODAY = date(2024, 7, 26)
+# Some templates write today's date, with which a content would be another one tomorrow. A template
+# is given plain values only, so what it calls for the date is defined at its beginning.
+_DATE = {"%Y": "2024", "%m": "07", "%b": "Jul", "%B": "July", "%d": "26"}
+_REPLACED = "".join(f"|replace('{sign}', '{text}')" for sign, text in _DATE.items())
+_FIXED_DATE = f"{{% macro strftime_now(format) %}}{{{{ format{_REPLACED} }}}}{{% endmacro %}}"
 
 
 def chat_frame(tokenizer: Any, vocabulary: int) -> tuple[Ids, Ids]:
@@ -52,18 +53,20 @@ def chat_frame(tokenizer: Any, vocabulary: int) -> tuple[Ids, Ids]:
     asked, do = "framing='chat' was asked for", "Use framing='raw', or a model that has one"
     if getattr(tokenizer, "chat_template", None) is None:
         raise GeneratorError(asked, "The model's tokenizer has no chat template", do)
-    write = partial(
-        tokenizer.apply_chat_template,
-        add_generation_prompt=True,
-        return_dict=False,
-        sanitize_control_tokens=False,  # it would take what is no text for one
-        enable_thinking=False,
-        thinking=False,
-        strftime_now=_TODAY.strftime,
-    )
     do = "Use framing='raw', or a model with another one"
     try:
-        written = [list(write([{"role": "user", "content": text}])) for text in _TEXTS]
+        template = _FIXED_DATE + tokenizer.get_chat_template()
+        written = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}],
+                chat_template=template,
+                add_generation_prompt=True,
+                return_dict=False,
+                enable_thinking=False,
+                thinking=False,
+            )
+            for text in _TEXTS
+        ]
     except Exception as error:  # whatever a template raises
         there = f"The model's chat template says: {' '.join(str(error).split())[:200]}"
         raise GeneratorError(asked, there, do) from error
