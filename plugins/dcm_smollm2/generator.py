@@ -40,9 +40,7 @@ class SmolLM2(CausalLMGenerator):
         validator=attrs.validators.in_(("float32", "bfloat16", "float64")),
     )
     device_name: str = attrs.field(default="auto", alias="device")
-    framing: Framing = attrs.field(
-        default="raw", validator=attrs.validators.in_(("raw", "chat"))
-    )
+    framing: Framing = attrs.field(default="raw", validator=attrs.validators.in_(("raw", "chat")))
     compiled: bool | None = None
     compute: Compute | None = attrs.field(
         default=None, validator=attrs.validators.in_((None, "bfloat16", "fp8"))

@@ -77,8 +77,8 @@ class Generator(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """A short text that differs where weights, tokenizer or `frame` differ: a run goes on with the
-        model it began with. Empty where nobody knows."""
+        """A short text that differs where weights, tokenizer or `frame` differ: a run goes on with
+        the model it began with. Empty where nobody knows."""
         return ""
 
     @property

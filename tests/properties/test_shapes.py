@@ -60,7 +60,7 @@ def test_targets_that_are_all_too_long(tiny, results):
         assert each["reason"] == (
             "too long for the model: "
             f"the question has {301 + n} tokens and needs {304 + n} positions with its 2 slots "
-            "and the mode, the model has 256"
+            "and the mode, the model has 256 for them"
         )
 
 

@@ -1,8 +1,8 @@
 """Framing: what of a chat template stands around a prompt.
 
-With the framing `raw` a prompt is [mode, c] alone. With `chat` it stands where the user's text would
-in a conversation of one turn: behind what the tokenizer's chat template writes before such a text,
-and before what it writes behind, up to where the model's reply, the target, begins.
+With the framing `raw` a prompt is [mode, c] alone. With `chat` it stands where the user's text
+would in a conversation of one turn: behind what the tokenizer's chat template writes before such a
+text, and before what it writes behind, up to where the model's reply, the target, begins.
 
 A prompt and its frame are one longer content to all that scores and decodes, with the frame's last
 token in the mode vector's place behind it. So there is one way of doing either, framed or not.

@@ -72,7 +72,9 @@ class CausalLMGenerator(Generator):
         Raises:
             GeneratorError: the model has no chat template that can stand around a prompt.
         """
-        return chat_frame(self.lm.tokenizer, self.vocabulary) if self.framing == "chat" else ((), ())
+        return (
+            chat_frame(self.lm.tokenizer, self.vocabulary) if self.framing == "chat" else ((), ())
+        )
 
     @cached_property
     def _frame(self) -> Frame | None:

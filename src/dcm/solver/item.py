@@ -66,7 +66,7 @@ class Item:
             if positions > context_length:
                 return (
                     f"the {target.mode} has {len(ids)} tokens and needs {positions} positions "
-                    f"with its {slots} slots and the mode, the model has {context_length}"
+                    f"with its {slots} slots and the mode, the model has {context_length} for them"
                 )
         return ""
 
