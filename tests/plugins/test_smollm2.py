@@ -86,6 +86,21 @@ def test_a_file_that_is_no_gguf_is_an_error(tmp_path):
         generator.encode("a")
 
 
+def test_a_chat_template_in_a_gguf_file_stands_around_prompts(package):
+    component = find("generator", "transformers")
+    generator = component(model=str(package), gguf_file=FILE, device="cpu", framing="chat")
+    parts = [generator.lm.tokenizer.decode(list(ids)) for ids in generator.frame]
+    assert parts == ["<user>", "</user>"]
+
+
+@installed
+def test_the_real_one_has_its_chat_template():
+    generator = find("generator", "smollm2")(device="cpu", framing="chat")
+    before, behind = (generator.lm.tokenizer.decode(list(ids)) for ids in generator.frame)
+    assert before.endswith("<|im_start|>user\n")
+    assert behind == "<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_smollm2_says_how_to_get_its_weights(monkeypatch, tmp_path):
     # A name that is None in sys.modules is a package that is not there.
     monkeypatch.setattr(sys, "path", [str(tmp_path)])

@@ -17,7 +17,7 @@ _WIDTH, _LAYERS, _HEADS, _INNER = 64, 2, 4, 128
 
 
 def save_tiny_gguf(path: Path, seed: int = 0) -> Path:
-    """Write it to `path`: matrices in Q4_1, norms in float32, a tokenizer of bytes."""
+    """Write it to `path`: matrices in Q4_1, norms in float32, bytes as tokens, a chat template."""
     path.parent.mkdir(parents=True, exist_ok=True)
     by_id = {id: token for token, id in byte_tokenizer().get_vocab().items()}
     # One merge, since a tokenizer of this kind has some.
@@ -40,6 +40,7 @@ def save_tiny_gguf(path: Path, seed: int = 0) -> Path:
     writer.add_token_merges(["t h"])
     writer.add_bos_token_id(len(tokens) - 1)
     writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_chat_template("<user>{{ messages[0].content }}</user>")
     random = np.random.default_rng(seed)
 
     def matrix(name: str, lines: int, columns: int) -> None:
