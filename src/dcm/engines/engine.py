@@ -50,7 +50,9 @@ class Link(ABC):
 
 
 class Engine(ABC):
-    """Workers of a run, or of runs one after the other. A worker speaks first, by which the run learns of it.
+    """Workers of a run, or of runs one after the other.
+
+    A worker speaks first, by which the run learns of it.
 
     It knows nothing of what messages say. Workers end when the process that started them ends,
     in whatever way.

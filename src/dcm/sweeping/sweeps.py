@@ -208,8 +208,11 @@ class Sweep:
             key: list(dict.fromkeys(_order(each.get(key))[1] for each in self.known.cells))
             for key in self.known.axes
         }
+        shared = mask_secrets(self.cells[0].experiment.describe())
+        for key in self.known.axes:
+            _remove(shared, key)
         return {
-            **self.base,
+            **shared,
             "sweep": {key: ", ".join(texts) for key, texts in values.items()},
             **provenance(),
             "directory": str(self.path.resolve()),
@@ -321,6 +324,16 @@ def _at(form: Any, key: str) -> Any:
         else:
             return None
     return form
+
+
+def _remove(form: Any, key: str) -> None:
+    """Take what is at a dotted key out of a serial form; a member of a list goes with its list."""
+    head, _, rest = key.partition(".")
+    values = form.get("params", form) if isinstance(form, dict) else {}
+    if rest and isinstance(values.get(head), dict):
+        _remove(values[head], rest)
+    else:
+        values.pop(head, None)
 
 
 def _within(key: str, above: str) -> bool:
