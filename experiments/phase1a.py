@@ -8,7 +8,8 @@ The whole protocol (docs/protocol.md) in one command:
 
 Stages: 0 infrastructure and baselines, 1 one text alone, 2 question and answer together, 3 spot
 check, then controls and transfer probes, and 4 ablations if asked for. A failed gate stops with
-advice and exit status 3. P/protocol.json has every number, P/report.txt every table.
+advice and exit status 3. P/protocol.json has every number, P/report.txt every table, P/report.html
+every figure.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from dcm.cli.run import tracker_for
 from dcm.engines import engine_of
 from dcm.errors import UsageError
 from dcm.protocol import STOPPED, Listener, Plan, Protocol, Record, stage_report
+from dcm.reporting.report import figures_of, report
 from dcm.running.experiment import Experiment
 
 TIERS = ("squad", "triviaqa", "arithmetic", "sudoku", "arc")
@@ -230,6 +232,12 @@ class Shown:
             self._console.print(stage_report(name, record))
 
 
+def drawn(folder: Path) -> list[Path]:
+    """The page on a protocol, and the folder of its figures."""
+    page = report(folder)
+    return [page, figures_of(page)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the protocol; the exit status."""
     asked = options().parse_args(arguments)
@@ -244,11 +252,15 @@ def main(arguments: list[str] | None = None) -> int:
             listener=shown.listener,
             engine=engine_of(asked.engine, asked.workers) if asked.engine else None,
             tracker=tracker,
+            draw=drawn,
         ).run()
     if asked.json:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        print(f"Every number is in {asked.out}/protocol.json, the tables in report.txt.")
+        print(
+            f"Every number is in {asked.out}/protocol.json, the tables in report.txt, the figures "
+            "in report.html."
+        )
         if tracker and (hint := tracker.hint()):
             print(f"To look further: {hint}")
     return STOPPED if record["stopped"] else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -42,14 +43,23 @@ class Data(NamedTuple):
 
 
 def data(description: Mapping[str, Any]) -> Data | None:
-    """The data set of a description, where its examples have been looked at."""
-    form, seen = description.get("dataset"), description.get("fingerprints", {}).get("examples")
-    if not isinstance(form, Mapping) or not isinstance(seen, Mapping):
-        return None
-    fields = form.get("params", {})
-    source = next((str(fields[key]) for key in ("path", "name") if fields.get(key)), form["name"])
-    profile = json.dumps({"num_rows": seen["count"], **fields}, default=str)
-    return Data(str(form["name"]), seen["sha256"][:16], source, profile[:PARAM_LENGTH])
+    """The data set of a description; of a sweep over data sets all of them as one.
+
+    Its digest is of the examples, or, where they have not been looked at, of its settings.
+    """
+    form, seen = description.get("dataset"), description.get("fingerprints", {}).get("examples", {})
+    if not isinstance(form, Mapping):
+        several = dict(description.get("sweep") or {}).get("dataset")
+        if not several:
+            return None
+        form = {"name": several}
+    name, fields = str(form["name"]), dict(form.get("params") or {})
+    source = next((str(fields[key]) for key in ("path", "name") if fields.get(key)), name)
+    settings = json.dumps(form, sort_keys=True, default=str)
+    digest = seen.get("sha256") or hashlib.sha256(settings.encode()).hexdigest()
+    rows = {"num_rows": seen["count"]} if seen else {}
+    profile = json.dumps({**rows, **fields}, default=str)
+    return Data(name, digest[:16], source, profile[:PARAM_LENGTH])
 
 
 def now() -> int:

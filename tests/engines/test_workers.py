@@ -64,6 +64,22 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def started_ranks(command: list[str]) -> list[subprocess.Popen[bytes]]:
+    """A job of two ranks, as srun starts them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    job = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            command,
+            env={**job, "RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+
+
 def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
     workers, told = 3, []
     summary = small().run(
@@ -113,24 +129,9 @@ def test_ray_leaves_the_same_run(alone, tmp_path) -> None:
 def test_other_ranks_go_on_without_one_that_is_lost(alone, tmp_path) -> None:
     """As under srun, where nobody starts a rank again."""
     (tmp_path / "torchrun.state.json").write_text('{"plan": [], "done": [], "pids": []}')
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     options = ["--drive", "--engine=torchrun", f"--pairs={COUNT}", "--lanes=4"]
     options.append(f"--out={tmp_path}")
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(KILLS), *options],
-            env={
-                **os.environ,
-                "RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            },
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
+    ranks = started_ranks([sys.executable, str(KILLS), *options])
     lines = tmp_path / "torchrun" / "results.jsonl"
     end = time.monotonic() + 120
     while not (lines.exists() and lines.read_bytes().count(b"\n") >= 3):
@@ -161,6 +162,38 @@ def test_one_engine_serves_several_runs(alone, tmp_path) -> None:
     for name in ("one", "two"):
         small().run(tmp_path / name, engine=engine)
         assert read(tmp_path / name) == read(alone)
+
+
+def sweep_of(axes: dict[str, list[int]], folder: Path, **options: Any) -> dict[str, Any]:
+    """What each cell of a sweep says."""
+    rows = dcm.sweep(folder, small(6), axes, **options)
+    assert [(row["state"], row["pairs"]) for row in rows] == [("done", 6)] * len(rows)
+    return {row["cell"]: read(folder / row["cell"]) for row in rows}
+
+
+def test_the_cells_of_a_sweep_are_the_same_with_workers(tmp_path) -> None:
+    axes = {"slots": [4, 8]}
+    before = sweep_of(axes, tmp_path / "alone")
+    assert sweep_of(axes, tmp_path / "many", engine="local", workers=2) == before
+    for cell in before:
+        summary = json.loads((tmp_path / "many" / cell / "summary.json").read_text())
+        assert len(summary["workers"]) == 2
+
+
+def test_ranks_work_for_a_sweep_until_it_is_over(tmp_path) -> None:
+    """Also for one that has nothing left to do."""
+    before = sweep_of({"slots": [4, 8]}, tmp_path / "alone")
+    command = [sys.executable, "-m", "dcm", "sweep", str(tmp_path / "alone" / "slots=4")]
+    command += ["--set", "slots=4,8", "--engine=torchrun", "--no-track", "--out"]
+    for _ in range(2):
+        ranks = started_ranks([*command, str(tmp_path / "ranks")])
+        for rank in ranks:
+            _, errors = rank.communicate(timeout=120)
+            assert rank.returncode == 0, errors
+    assert {cell: read(tmp_path / "ranks" / cell) for cell in before} == before
+    for cell in before:
+        summary = json.loads((tmp_path / "ranks" / cell / "summary.json").read_text())
+        assert len(summary["workers"]) == 2
 
 
 PLUGIN = """

@@ -408,6 +408,22 @@ def test_the_data_set_is_an_input(uri: str) -> None:
     assert (found.dataset.name, found.dataset.digest) == ("squad", "ab" * 8)
 
 
+@pytest.mark.parametrize(
+    ("described", "name"),
+    [
+        ({"dataset": component("dataset", "squad", limit=3)}, "squad"),
+        ({"sweep": {"dataset": "squad, arc"}, "slots": 4}, "squad, arc"),
+    ],
+)
+def test_a_run_above_others_names_its_data_set(uri: str, described: Any, name: str) -> None:
+    """Nobody has looked at its examples, which are those of the runs below it."""
+    MlflowTracker(uri, experiment="tests").start(name, described).finish({}, [], failed=False)
+    _, run = stored(uri, name)
+    (found,) = run.inputs.dataset_inputs
+    assert found.dataset.name == name
+    assert "num_rows" not in (found.dataset.profile or "")
+
+
 def test_the_experiment_of_a_tracked_run_is_read_back(uri: str, tmp_path: Path) -> None:
     (tmp_path / "experiment.json").write_text('{"slots": 4}', encoding="utf-8")
     tracker = MlflowTracker(uri, experiment="tests")

@@ -84,8 +84,9 @@ def report(
     Runs may be unfinished; what is damaged is left out, and the page says what.
     The figures are beside it as SVG and PNG, in report-figures.
     """
+    from dcm.reporting.report import figures_of
     from dcm.reporting.report import report as write
 
     with reporting(debug):
         page = write(*directories, out=out)
-        typer.echo(f"{page}\nfigures in {page.with_name(f'{page.stem}-figures')}")
+        typer.echo(f"{page}\nfigures in {figures_of(page)}")

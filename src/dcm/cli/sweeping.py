@@ -18,8 +18,10 @@ from rich.text import Text
 from dcm.cli.overrides import TRACKER, check, check_remote_code, override, split
 from dcm.cli.progress import ProgressLine
 from dcm.cli.run import built, form_of, tracker_for
+from dcm.cli.workforce import Workforce, default_engine
 from dcm.errors import UsageError
 from dcm.reporting.units import duration, percent
+from dcm.running.many import WORK
 from dcm.secrets import mask_secrets
 from dcm.serial import Description
 
@@ -38,6 +40,7 @@ class SweepRequest:
         track: whether to track it.
         json: print the rows as JSON.
         max_failures: the share of the examples of a cell on which a component may fail.
+        workforce: who works on each cell.
     """
 
     experiment: Path | None
@@ -46,6 +49,7 @@ class SweepRequest:
     track: bool
     json: bool
     max_failures: float | None = None
+    workforce: Workforce = attrs.field(factory=Workforce)
     _running: bool = attrs.field(default=False, init=False)
 
     def run(self) -> int:
@@ -56,6 +60,10 @@ class SweepRequest:
         """
         from dcm.sweeping import Sweep
 
+        engine = self.workforce.find()
+        if engine is not None and not engine.leads:
+            engine.serve(WORK, several=True)
+            return 0
         base, tracker_form, cells = self._cells()
         sweep = Sweep(self.out, base, cells)
         line = ProgressLine()
@@ -82,6 +90,7 @@ class SweepRequest:
                 on_progress=lambda progress: line(progress),  # noqa: PLW0108 - each cell has its own
                 warn=lambda text: line.warn(text),  # noqa: PLW0108
                 max_failures=self.max_failures,
+                engine=engine or default_engine(*(cell.experiment.describe() for cell in cells)),
             )
         finally:
             line.__exit__(None, None, None)

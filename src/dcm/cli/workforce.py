@@ -14,7 +14,7 @@ from dcm.serial import Description
 
 @attrs.frozen
 class Workforce:
-    """What `dcm run` was told of workers.
+    """What a command was told of workers.
 
     Attributes:
         engine: a name; None for `local` where that is of use.
@@ -67,13 +67,16 @@ class Workforce:
         ]
 
 
-def default_engine(form: Description) -> Engine | None:
-    """`local` where this machine has several GPUs and the experiment leaves open which it uses."""
-    generator = form.get("generator", {})
-    params = generator.get("params", {}) if isinstance(generator, dict) else {}
-    open_to_all = params.get("device", "auto") in ("auto", "cuda")
-    spread = params.get("device_map") or params.get("tp_plan")
+def default_engine(*forms: Description) -> Engine | None:
+    """`local` where this machine has several GPUs and the experiments leave open which they use."""
     # Under torchrun or srun every rank would start workers on all cards.
-    if not open_to_all or spread or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or not all(_open_to_all(form) for form in forms):
         return None
     return Local() if len(visible_cards()) > 1 else None
+
+
+def _open_to_all(form: Description) -> bool:
+    generator = form.get("generator", {})
+    params = generator.get("params", {}) if isinstance(generator, dict) else {}
+    spread = params.get("device_map") or params.get("tp_plan")
+    return params.get("device", "auto") in ("auto", "cuda") and not spread

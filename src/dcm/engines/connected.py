@@ -29,7 +29,7 @@ class Connected(Engine):
     """
 
     def __init__(self) -> None:
-        self.secret = secrets.token_hex(32)
+        self.secret = ""
         self._work = ""
         self._listener: Listener | None = None
         self._joined: list[tuple[str, Connection]] = []
@@ -40,6 +40,8 @@ class Connected(Engine):
 
     def _listen(self, host: str) -> int:
         """Let workers connect; the port."""
+        # Each run has its own: a worker of the run before is no worker of this one.
+        self.secret = secrets.token_hex(32)
         self._listener = Listener((host, 0), backlog=64, authkey=bytes.fromhex(self.secret))
         threading.Thread(target=self._accept, name="dcm-accept", daemon=True).start()
         return int(self._listener.address[1])

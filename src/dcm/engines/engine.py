@@ -50,7 +50,9 @@ class Link(ABC):
 
 
 class Engine(ABC):
-    """Workers of one run. A worker speaks first, by which the run learns of it.
+    """Workers of a run, or of runs one after the other.
+
+    A worker speaks first, by which the run learns of it.
 
     It knows nothing of what messages say. Workers end when the process that started them ends,
     in whatever way.
@@ -90,7 +92,10 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers."""
+        """End all workers of the run; another may start."""
+
+    def end(self) -> None:  # noqa: B027 - most have nobody to tell
+        """Say to those that `serve` several runs that no more come."""
 
     @property
     def leads(self) -> bool:
@@ -102,8 +107,13 @@ class Engine(ABC):
         """Whether this is a job that was started again after a failure, and goes on."""
         return False
 
-    def serve(self, work: str) -> None:
-        """Work for the process that leads, until it has no more work."""
+    def serve(self, work: str, *, several: bool = False) -> None:
+        """Work for the process that leads, until it has no more work.
+
+        Args:
+            work: as `start` takes it.
+            several: run after run, until the one that leads says `end` or is gone; else one run.
+        """
         raise NotImplementedError
 
 

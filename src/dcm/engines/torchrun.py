@@ -15,7 +15,8 @@ from dcm.engines.local import visible_cards
 from dcm.engines.process import start_process
 from dcm.errors import DcmError, UsageError
 
-_KEY, _OVER = "dcm", "dcm/over"
+_KEY, _OVER, _END = "dcm", "dcm/over", "dcm/end"
+_GLANCE = 0.2  # seconds
 _HOURS = timedelta(hours=1)
 _AGAIN = 20
 _PATIENCE = 60.0  # seconds until a rank 0 that does not come again is missed
@@ -41,6 +42,7 @@ class Torchrun(Connected):
             raise UsageError("this process is no rank of a job", there, do)
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._store: Any = None
+        self._served = ""  # the secret of the run that this rank worked for last
         self._address = ("127.0.0.1", 0)
 
     @property
@@ -57,9 +59,8 @@ class Torchrun(Connected):
         port = self._listen("")
         self._address = ("127.0.0.1", port)
         if self.world > 1:
-            self._store = _store()
             told = {"port": port, "secret": self.secret}
-            self._store.set(_KEY, json.dumps(told))
+            self._shared().set(_KEY, json.dumps(told))
         self._launch(self._address, _environment())
 
     def _name(self, number: int) -> str:
@@ -69,19 +70,21 @@ class Torchrun(Connected):
         if worker.startswith("0."):
             self._launch(self._address, _environment())
 
-    def serve(self, work: str) -> None:
+    def serve(self, work: str, *, several: bool = False) -> None:
         """Work for rank 0 until it has no more; a worker that dies is replaced.
 
         Raises:
             DcmError: rank 0 is not to be found, or worker after worker dies.
         """
         self._work = work
-        store = _store()
+        store = self._shared()
         gone: dict[str, float] = {}
         losses = 0
         while losses < _AGAIN:
             # What is there may be of a rank 0 that was lost, in whose place another comes.
-            told = json.loads(store.get(_KEY))
+            told = self._next(store) if several else json.loads(store.get(_KEY))
+            if told is None:
+                return
             self.secret = told["secret"]
             address = (os.environ["MASTER_ADDR"], told["port"])
             process = start_process(work, str(self.rank), address, self.secret, _environment())
@@ -90,14 +93,40 @@ class Torchrun(Connected):
             finally:
                 process.end(0)
             if status == 0 or self._is_over(store):
-                return
-            if status != RUN_IS_GONE:
+                if not several:
+                    return
+                self._served, losses = self.secret, 0
+            elif status != RUN_IS_GONE:
                 losses += 1
             elif time.monotonic() - gone.setdefault(self.secret, time.monotonic()) > _PATIENCE:
                 raise DcmError("rank 0 is gone", "", "Go on with the run by --resume")
             else:
                 time.sleep(1)
         raise DcmError(f"the worker of rank {self.rank} was lost {losses} times", why)
+
+    def _next(self, store: Any) -> dict[str, Any] | None:
+        """Where the next of several runs is; waits for it. None where no more come."""
+        # Where rank 0 had the store, and has ended, that is gone, too.
+        with suppress(RuntimeError):
+            while not store.check([_END]):
+                if store.check([_KEY]):
+                    told: dict[str, Any] = json.loads(store.get(_KEY))
+                    if told["secret"] != self._served:
+                        return told
+                time.sleep(_GLANCE)
+        return None
+
+    def end(self) -> None:
+        if self.world > 1:
+            self._shared().set(_END, "")
+
+    def _shared(self) -> Any:
+        """The store that all ranks share."""
+        if self._store is None:
+            from torch.distributed.rendezvous import rendezvous
+
+            self._store, _, _ = next(iter(rendezvous("env://", timeout=_HOURS)))
+        return self._store
 
     def _is_over(self, store: Any) -> bool:
         """Whether the run has ended, perhaps before this rank was of use to it."""
@@ -110,14 +139,6 @@ class Torchrun(Connected):
             with suppress(RuntimeError):
                 self._store.set(_OVER, self.secret)
         super().close()
-
-
-def _store() -> Any:
-    """The store that all ranks share."""
-    from torch.distributed.rendezvous import rendezvous
-
-    store, _, _ = next(iter(rendezvous("env://", timeout=_HOURS)))
-    return store
 
 
 def _environment() -> dict[str, str]:

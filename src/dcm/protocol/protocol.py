@@ -26,7 +26,7 @@ from dcm.protocol.results import Result, read_curves, read_results
 from dcm.protocol.rule import FalseConvergence, false_convergence
 from dcm.protocol.signals import AFTER, Signal, few_converged
 from dcm.protocol.spot_check import SpotCheck
-from dcm.protocol.tracked import TrackedProtocol
+from dcm.protocol.tracked import Draw, TrackedProtocol
 from dcm.protocol.transfer import probe
 from dcm.protocol.trials import Difference, Trial
 from dcm.running.disk import write_json
@@ -76,6 +76,7 @@ class Protocol:
         listener: told what happens.
         engine: where workers solve the examples of each run, as `Experiment.run` has it.
         tracker: gets a run of the protocol, and below it one of each of its experiments.
+        draw: called with the folder at the end; the figures that it gives are tracked, too.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Protocol:
         listener: Listener | None = None,
         engine: Engine | str | None = None,
         tracker: Tracker | None = None,
+        draw: Draw | None = None,
     ) -> None:
         self.plan = plan
         self.path = Path(directory)
         self.resume = resume
         self.listener = listener or Listener()
         self.engine = engine
-        self.tracker = tracker
+        self.tracker, self.draw = tracker, draw
         self.experiment = plan.experiment
         self.gates: list[Gate] = []
         self.record: Record = {}
@@ -128,7 +130,8 @@ class Protocol:
             ("controls", bool(self.plan.controls), self._controls),
             ("4", 4 in self.plan.stages, self._stage_4),
         ]
-        tracked = TrackedProtocol(self.tracker, self.plan, self.path, self.listener.warn)
+        warn = self.listener.warn
+        tracked = TrackedProtocol(self.tracker, self.plan, self.path, warn, self.draw)
         self.tracker = tracked.below
         failed = interrupted = True
         try:

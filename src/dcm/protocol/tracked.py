@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from dcm.tracking import GuardedTracking, Tracker
 REPORT = "report.txt"
 _KEY = "tracked.json"
 
+Draw = Callable[[Path], Sequence[Path]]
+"""Draws what is in a protocol's folder; gives the files and folders that it wrote."""
+
 
 class TrackedProtocol:
     """Tells a tracker of a protocol, if one is wanted; it can neither stop nor hold it.
@@ -26,16 +29,22 @@ class TrackedProtocol:
         tracker: which; None tells nobody.
         plan: what is done.
         path: the folder of the protocol.
-        warn: called with one line where tracking fails.
+        warn: called with one line where tracking or drawing fails.
+        draw: as `Protocol` has it.
 
     Attributes:
         below: tracks the protocol's experiments.
     """
 
     def __init__(
-        self, tracker: Tracker | None, plan: Plan, path: Path, warn: Callable[[str], None]
+        self,
+        tracker: Tracker | None,
+        plan: Plan,
+        path: Path,
+        warn: Callable[[str], None],
+        draw: Draw | None = None,
     ) -> None:
-        self._path = path
+        self._path, self._warn, self._draw = path, warn, draw
         self._tracking = GuardedTracking(tracker, warn)
         if tracker is not None:
             described = {
@@ -57,8 +66,20 @@ class TrackedProtocol:
         if record.get("stages"):
             write_report(record, self._path / REPORT)
         files = [self._path / name for name in (REPORT, "protocol.json", "baselines.jsonl")]
+        if not interrupted:
+            files += self._drawn(record)
         there = [each for each in files if each.exists()]
         self._tracking.finish(numbers(record), there, failed, interrupted)
+
+    def _drawn(self, record: Mapping[str, Any]) -> Sequence[Path]:
+        """Figures of what was run; stage 0 runs nothing."""
+        if self._draw is None or not set(record.get("stages", ())) - {"0"}:
+            return ()
+        try:
+            return self._draw(self._path)
+        except Exception as error:  # noqa: BLE001 - what was measured counts without figures
+            self._warn(f"There are no figures: {error}")
+            return ()
 
 
 def numbers(record: Mapping[str, Any]) -> dict[str, Any]:

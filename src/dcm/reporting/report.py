@@ -50,9 +50,14 @@ def report(*folders: str | Path, out: str | Path | None = None) -> Path:
         raise UsageError("no run was named", "", 'Name one: dcm.report("runs/first")')
     sources = named(Source.read(path) for path in dict.fromkeys(Path(each) for each in folders))
     page = Path(out) if out is not None else Path(folders[0]) / PAGE
-    drawn = list(_drawn(sources, page.with_name(f"{page.stem}-figures")))
+    drawn = list(_drawn(sources, figures_of(page)))
     write_bytes(page, _page(sources, drawn).encode())
     return page
+
+
+def figures_of(page: Path) -> Path:
+    """The folder of the figures of a page."""
+    return page.with_name(f"{page.stem}-figures")
 
 
 def _drawn(sources: Sequence[Source], folder: Path) -> Iterator[dict[str, Any]]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import attrs
 
+from dcm.engines import Engine, engine_of
 from dcm.errors import DcmError, RunDirectoryError, UsageError
 from dcm.running.description import differences
 from dcm.running.disk import on_disk, write_bytes, write_json
 from dcm.running.experiment import Experiment
 from dcm.running.lock import LOCK, Lock
+from dcm.running.many import WORK
 from dcm.running.progress import Progress
 from dcm.running.provenance import provenance
 from dcm.running.run_directory import EXPERIMENT
@@ -96,6 +98,8 @@ class Sweep:
         on_row: Callable[[dict[str, Any]], None] = lambda _row: None,
         on_progress: Callable[[Progress], None] | None = None,
         warn: Callable[[str], None] = lambda _line: None,
+        engine: Engine | str | None = None,
+        workers: int | None = None,
         **options: Any,
     ) -> list[dict[str, Any]]:
         """Run the cells that are not done. One that fails is told, and the others go on.
@@ -106,22 +110,35 @@ class Sweep:
             on_row: a cell is done or has failed; its row.
             on_progress: as `Experiment.run` takes it, of the cell that runs.
             warn: called with one line where something went wrong that does not stop the sweep.
+            engine: where workers solve the examples of each cell, as `Experiment.run` takes it.
+                Cells run one after the other, each over all workers, which load its model anew.
+            workers: how many; None for one a GPU.
             options: what else `Experiment.run` takes, such as `max_failures`.
 
         Returns:
-            A row a cell, those of earlier calls too.
+            A row a cell, those of earlier calls too; nothing in a process that works for another
+            (`torchrun`).
 
         Raises:
+            UsageError: there is no such engine.
             RunDirectoryError: another process runs the sweep.
         """
+        if engine is not None or workers is not None:
+            engine = options["engine"] = engine_of(engine or "local", workers)
+            if not engine.leads:
+                engine.serve(WORK, several=True)
+                return []
         with on_disk(self.path, "made"):
             self.path.mkdir(parents=True, exist_ok=True)
         lock = Lock(self.path)
         try:
             write_json(self.path / SWEEP, attrs.asdict(self.known))
-            return self._run(tracker, on_cell, on_row, on_progress, warn, options)
+            rows = self._run(tracker, on_cell, on_row, on_progress, warn, options)
         finally:
             lock.release()
+        if isinstance(engine, Engine):
+            engine.end()
+        return rows
 
     def _run(
         self,
@@ -191,8 +208,11 @@ class Sweep:
             key: list(dict.fromkeys(_order(each.get(key))[1] for each in self.known.cells))
             for key in self.known.axes
         }
+        shared = mask_secrets(self.cells[0].experiment.describe())
+        for key in self.known.axes:
+            _remove(shared, key)
         return {
-            **self.base,
+            **shared,
             "sweep": {key: ", ".join(texts) for key, texts in values.items()},
             **provenance(),
             "directory": str(self.path.resolve()),
@@ -304,6 +324,16 @@ def _at(form: Any, key: str) -> Any:
         else:
             return None
     return form
+
+
+def _remove(form: Any, key: str) -> None:
+    """Take what is at a dotted key out of a serial form; a member of a list goes with its list."""
+    head, _, rest = key.partition(".")
+    values = form.get("params", form) if isinstance(form, dict) else {}
+    if rest and isinstance(values.get(head), dict):
+        _remove(values[head], rest)
+    else:
+        values.pop(head, None)
 
 
 def _within(key: str, above: str) -> bool:
