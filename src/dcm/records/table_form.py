@@ -79,7 +79,7 @@ def find_form(
         first_end = re.search("\r\n?|\n", text)
         by_line = "a\n".encode(encoding) == b"a\n" and not (first_end and first_end[0] == "\r")
     except LookupError as error:
-        do = "Python's names are utf-8, utf-16, cp1252, ..."
+        do = "Use a name that Python knows, such as utf-8, utf-16 or cp1252"
         raise DatasetError(f"there is no encoding {encoding!r}", "", do) from error
     return TableForm(delimiter or _delimiter(text, len(start) == _LOOKED_AT), encoding, by_line)
 
