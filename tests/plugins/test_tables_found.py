@@ -52,6 +52,16 @@ def test_delimiter_encoding_and_line_ends_are_found(
         assert {each.question: each.answer for each in dataset} == PAIRS
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_first_line_for_a_spreadsheet_program_names_the_delimiter(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(f"sep=;\r\n{text(';')}".encode(encoding))
+    assert {each.question: each.answer for each in Csv(path)} == PAIRS
+    assert {each.question: each.answer for each in Csv(path, seed=1, delimiter=";")} == PAIRS
+
+
 def test_what_is_found_is_told_and_passed_on(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_bytes(text(",").encode())
@@ -159,7 +169,7 @@ def test_other_accepted_answers_have_columns_of_their_own(tmp_path: Path) -> Non
 def test_a_list_in_an_object_is_read_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"rows": [{"question": "a?", "answer": "b"}]}')
     assert Json(tmp_path / "a.json", member="rows")[0].id == "0"
-    with pytest.raises(DatasetError, match=r"a\.json: .*must hold a list"):
+    with pytest.raises(DatasetError, match=r"a\.json: .*must hold a list.*by the field member"):
         len(Json(tmp_path / "a.json"))
 
 

@@ -17,7 +17,7 @@ from dcm.records.choosing import Key, Placed
 from dcm.records.files import LONGEST, is_compressed, open_bytes
 from dcm.records.lines import FileSource, Lines
 from dcm.records.reading import names_of, spelling
-from dcm.records.table_form import TableForm, find_form
+from dcm.records.table_form import SEPARATOR_LINE, TableForm, find_form
 
 
 class CsvRows(FileSource):
@@ -123,7 +123,8 @@ class CsvRows(FileSource):
             except csv.Error as error:
                 yield key, (place, DatasetError("the row is no CSV", str(error), place=place))
             else:
-                if cells:
+                first = key[1] == 1 and SEPARATOR_LINE.fullmatch(self.form.delimiter.join(cells))
+                if cells and not first:
                     yield key, (place, cells)
 
     def _text(self, line: bytes | str) -> str:
