@@ -199,6 +199,12 @@ def test_contracts_cover_every_plugin() -> None:
     assert set(mlflow["source_modules"]) == packages | {"dcm"}
 
 
+def test_the_readme_is_read_in_two_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    words = [word for word in FENCE.sub("", text).split() if re.search(r"\w", word)]
+    assert len(words) <= 700
+
+
 def strings(tree: ast.AST) -> Iterator[str]:
     """What a module says: its texts, with a gap where something is filled in."""
     for node in ast.walk(tree):
