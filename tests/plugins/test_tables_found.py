@@ -214,3 +214,21 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.csv").write_text("question,answer\na?,1\n")
     assert Csv("~/a.csv")[0].answer == "1"
     assert Csv("~")[0].answer == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("squad", {"id": "a", "answers": {"text": ["b"], "answer_start": [0]}, "context": "b"}),
+        ("triviaqa", {"question_id": "a", "answer": {"value": "b", "aliases": ["b", "B"]}}),
+        ("natural-questions", {"answer": ["b"]}),
+        ("hotpotqa", {"id": "a", "answer": "b", "type": "bridge", "level": "easy"}),
+    ],
+)
+def test_a_published_sets_file_of_the_hub_is_read_as_it_is(
+    tmp_path: Path, name: str, record: dict[str, Any]
+) -> None:
+    path = tmp_path / "validation-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist([{"question": "Why?", "title": "t", **record}]), path)
+    (example,) = dcm.find("dataset", name)(path=path)
+    assert (example.question, example.answer) == ("Why?", "b")
