@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import io
 import json
@@ -196,6 +197,49 @@ def test_contracts_cover_every_plugin() -> None:
     assert set(public["source_modules"]) == packages
     mlflow = contracts["mlflow is imported in one module"]
     assert set(mlflow["source_modules"]) == packages | {"dcm"}
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    words = [word for word in FENCE.sub("", text).split() if re.search(r"\w", word)]
+    assert len(words) <= 700
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """What a module says: its texts, with a gap where something is filled in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            fixed = [
+                each.value if isinstance(each, ast.Constant) else "..." for each in node.values
+            ]
+            yield "".join(map(str, fixed))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_messages_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    sources = [path for room in ("src", "plugins") for path in (ROOT / room).rglob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
+    texts = {text for tree in trees for text in strings(tree)}
+    said = "\n".join(texts | {"must be in"})  # the last is attrs' own
+    filled = [re.escape(text).replace(r"\.\.\.", ".+") for text in texts if "..." in text]
+    patterns = re.compile("|".join(each for each in filled if len(each.split()) > 3))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| message \|.*?\n\n", page + "\n\n", re.MULTILINE | re.DOTALL)
+    messages = [
+        message
+        for table in tables
+        for row in re.findall(r"^\| (`.*?) \| ", table, re.MULTILINE)
+        for message in re.findall(r"`([^`]*)`", row)
+    ]
+    assert len(messages) > 50
+    for quoted in messages:
+        message = quoted.replace("'...'", "'x'")
+        for sentence in re.split(r"\.\.\.|[.;:] ", message):  # which are put together
+            parts = re.split(r"'[^']*'|\d+|runs/\w+|[.:;,()]", sentence)
+            known = all(part.strip() in said for part in parts if len(part.split()) > 2)
+            known = known or any(map(patterns.search, (sentence, message)))
+            assert known, f"{message}: {sentence}"
 
 
 def test_every_public_name_is_in_the_reference() -> None:

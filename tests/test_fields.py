@@ -50,6 +50,8 @@ def test_what_is_no_component_is_refused_at_once(fields: dict[str, Any], message
 def test_solve_takes_names_too() -> None:
     with pytest.raises(UsageError, match="no generator 'x'"):
         dcm.solve("x", "samples")
+    with pytest.raises(UsageError, match=r"an example is expected, not \('a', 'b'\).*dcm.pairs"):
+        list(dcm.solve(Nano(), [("a", "b")]))  # type: ignore[list-item]
     with pytest.raises(UsageError, match="an objective is expected, not 4"):
         dcm.solve(Nano(), [], objective=4)  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ class HotpotQa(HubDataset):
     an answer, as in test sets, are left out and counted.
 
     Attributes:
-        path: a file; or
+        path: a file, which may be a Parquet file of the hub; or
         hub: the name of a set on the Hugging Face hub, such as "hotpotqa/hotpot_qa".
         config: the hub set's configuration, such as "distractor".
         split: the hub set's split.

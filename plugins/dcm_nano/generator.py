@@ -8,8 +8,12 @@ from importlib.resources import files
 import attrs
 import torch
 
-from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute
+from dcm.causal_lm import DTYPES, CausalLM, CausalLMGenerator, Compute
 from dcm.fields import one_of
+
+
+def _dtype(name: str) -> str:
+    return DTYPES.get(name, name)
 
 
 @attrs.frozen(repr=False)
@@ -20,7 +24,7 @@ class Nano(CausalLMGenerator):
     (`dcm_nano/model/README.md`) tells data, recipe and limits.
 
     Attributes:
-        dtype: what the model computes in: float32, bfloat16 or float64.
+        dtype: what the model computes in: float32, bfloat16 or float64, or a short name (bf16).
         device: a torch device; "auto" takes a GPU if there is one.
         compute: what its linear layers multiply in during the solver's steps: "bfloat16" or "fp8",
             see `dcm.causal_lm.products`; None for `dtype`.
@@ -29,6 +33,7 @@ class Nano(CausalLMGenerator):
     dtype_name: str = attrs.field(
         default="float32",
         alias="dtype",
+        converter=_dtype,
         validator=one_of("float32", "bfloat16", "float64"),
     )
     device_name: str = attrs.field(default="auto", alias="device")

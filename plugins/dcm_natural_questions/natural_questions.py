@@ -46,7 +46,7 @@ class NaturalQuestions(HubDataset):
     evaluation, and F1.
 
     Attributes:
-        path: a file; or
+        path: a file, which may be a Parquet file of the hub; or
         hub: the name of an NQ-open set on the Hugging Face hub, such as
             "google-research-datasets/nq_open".
         config: the hub set's configuration, where it has several.

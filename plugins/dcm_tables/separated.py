@@ -33,6 +33,7 @@ class Separated(Table):
             *self.aliases,
             *self.variants,
             *self.answer_variants,
+            otherwise="Say which it is, in a command by --set dataset.question=NAME",
         )
         return rows
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from dcm import UsageError
 from dcm.causal_lm import (
     DTYPES,
     QUANTIZE,
@@ -116,7 +117,17 @@ class Transformers(CausalLMGenerator):
 
         Raises:
             GeneratorError: it cannot be optimised behind vectors.
+            UsageError: what is given is no model, or no tokenizer.
         """
+        from transformers import PreTrainedTokenizerBase
+
+        for what, given, kind in (
+            ("model", model, torch.nn.Module),
+            ("tokenizer", tokenizer, PreTrainedTokenizerBase),
+        ):
+            if not isinstance(given, kind):
+                do = "Give what transformers has loaded"
+                raise UsageError(f"a {what} is expected, not {given!r:.60}", "", do)
         made = cls(
             model=model.config._name_or_path or type(model).__name__,
             dtype=str(model.dtype).removeprefix("torch."),

@@ -54,7 +54,7 @@ class TriviaQa(HubDataset):
     as "repeated". Grades are exact match and F1 of the official script.
 
     Attributes:
-        path: a file; or
+        path: a file, which may be a Parquet file of the hub; or
         hub: the name of a set on the Hugging Face hub, such as "mandarjoshi/trivia_qa".
         config: the hub set's configuration, such as "rc.nocontext".
         split: the hub set's split.

@@ -50,6 +50,7 @@ def chosen(kind: str, name: str, **params: Any) -> dict[str, Any]:
         ("optimizer.inner.betas=[0.5, 0.75]", "optimizer.inner.betas", (0.5, 0.75)),
         ("evaluators.0.partial=0.4", "evaluators.0.partial", 0.4),
         ("generator.dtype=bfloat16", "generator.dtype_name", "bfloat16"),
+        ("generator.dtype=bf16", "generator.dtype_name", "bfloat16"),
     ],
 )
 def test_a_field_is_set(setting: str, path: str, value: object) -> None:
@@ -123,6 +124,13 @@ def test_the_order_of_the_settings_does_not_matter() -> None:
     first, *others = [experiment(*order) for order in permutations(settings)]
     assert first.slots == 2
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("settings", [[], ["dataset.dataset=samples"]])
+def test_a_field_of_what_is_not_chosen_yet_says_where_it_will_be(settings: list[str]) -> None:
+    told = r"set dataset\.dataset\.limit|Did you mean 'dataset\.dataset\.limit'"
+    with pytest.raises(UsageError, match=told):
+        experiment("dataset=shuffled", "dataset.limit=3", *settings)
 
 
 def test_the_last_of_two_values_counts() -> None:

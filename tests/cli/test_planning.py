@@ -65,6 +65,12 @@ def test_what_cannot_be_is_bad_usage(command, model, options, words) -> None:
     assert words in done.stderr
 
 
+def test_a_folder_that_is_not_there_is_said_to_be_none(command, tmp_path) -> None:
+    done = command("plan", "--model", str(tmp_path / "x"), "--memory", "1GiB")
+    assert done.exit_code == 1
+    assert "There is no such folder" in " ".join(done.stderr.split())
+
+
 def test_amounts_of_memory() -> None:
     assert bytes_of("32GiB") == 32 * 2**30
     assert bytes_of("80 GB") == 80 * 10**9

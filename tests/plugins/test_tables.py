@@ -125,6 +125,13 @@ def test_a_missing_column_names_those_that_are_there(
         len(dataset)
 
 
+def test_a_header_of_other_names_says_how_to_name_them(tmp_path: Path) -> None:
+    (tmp_path / "german.csv").write_text("Frage;Antwort\nWarum?;darum\n")
+    told = r"no column 'question'.*'Frage', 'Antwort'.*--set dataset\.question=NAME"
+    with pytest.raises(DatasetError, match=told):
+        len(dcm.find("dataset", "csv")(path=str(tmp_path / "german.csv")))
+
+
 @both
 def test_rows_without_question_or_answer_are_left_out(tmp_path: Path, kind: str) -> None:
     rows = [{**ROWS[0], "answer": " "}, {**ROWS[0], "question": ""}, *ROWS]

@@ -52,6 +52,16 @@ def test_delimiter_encoding_and_line_ends_are_found(
         assert {each.question: each.answer for each in dataset} == PAIRS
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_first_line_for_a_spreadsheet_program_names_the_delimiter(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(f"sep=;\r\n{text(';')}".encode(encoding))
+    assert {each.question: each.answer for each in Csv(path)} == PAIRS
+    assert {each.question: each.answer for each in Csv(path, seed=1, delimiter=";")} == PAIRS
+
+
 def test_what_is_found_is_told_and_passed_on(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_bytes(text(",").encode())
@@ -159,7 +169,7 @@ def test_other_accepted_answers_have_columns_of_their_own(tmp_path: Path) -> Non
 def test_a_list_in_an_object_is_read_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"rows": [{"question": "a?", "answer": "b"}]}')
     assert Json(tmp_path / "a.json", member="rows")[0].id == "0"
-    with pytest.raises(DatasetError, match=r"a\.json: .*must hold a list"):
+    with pytest.raises(DatasetError, match=r"a\.json: .*must hold a list.*by the field member"):
         len(Json(tmp_path / "a.json"))
 
 
@@ -204,3 +214,21 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.csv").write_text("question,answer\na?,1\n")
     assert Csv("~/a.csv")[0].answer == "1"
     assert Csv("~")[0].answer == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("squad", {"id": "a", "answers": {"text": ["b"], "answer_start": [0]}, "context": "b"}),
+        ("triviaqa", {"question_id": "a", "answer": {"value": "b", "aliases": ["b", "B"]}}),
+        ("natural-questions", {"answer": ["b"]}),
+        ("hotpotqa", {"id": "a", "answer": "b", "type": "bridge", "level": "easy"}),
+    ],
+)
+def test_a_published_sets_file_of_the_hub_is_read_as_it_is(
+    tmp_path: Path, name: str, record: dict[str, Any]
+) -> None:
+    path = tmp_path / "validation-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist([{"question": "Why?", "title": "t", **record}]), path)
+    (example,) = dcm.find("dataset", name)(path=path)
+    assert (example.question, example.answer) == ("Why?", "b")

@@ -15,6 +15,7 @@ from dcm import (
     GeneratorError,
     Modes,
     Strands,
+    UsageError,
     bucket,
     build,
     describe,
@@ -438,6 +439,10 @@ def test_a_model_that_is_loaded_already(folders):
     assert eval(repr(generator)) == written  # noqa: S307 - our own text
     ids = torch.tensor([1, 2])
     assert torch.equal(generator.embed(ids), written.embed(ids))
+    with pytest.raises(UsageError, match="a model is expected, not 3"):
+        Transformers.of(3, generator.lm.tokenizer)
+    with pytest.raises(UsageError, match="a tokenizer is expected, not None"):
+        Transformers.of(model, None)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,13 @@ def _unknown(
     there = f"There are {', '.join(own)}" if own else f"{above[:-1]} has no fields"
     nearest = get_close_matches(key, namesakes, n=1, cutoff=0) or get_close_matches(wrong, own, n=1)
     do = f"Did you mean {nearest[0]!r}?" if nearest else ""
+    unset = [
+        f"{above}{name}"
+        for name, field in fields.items()
+        if field.kind is not None and field.required and name not in form
+    ]
+    if unset and not namesakes:  # what is not chosen yet may have such a field
+        do = f"Choose what it wraps by --set {unset[0]}=NAME, then set {unset[0]}.{last}"
     return UsageError(f"there is no key {wrong!r}", there, do)
 
 

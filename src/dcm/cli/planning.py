@@ -130,7 +130,8 @@ def _shape(request: PlanRequest) -> tuple[Shape, str | None]:
         config = AutoConfig.from_pretrained(request.model, local_files_only=local)
     except Exception as error:  # the library raises many kinds
         asked = f"the config of {request.model!r} cannot be read"
-        there = " ".join(str(error).split())
+        nowhere = not local and request.model.startswith(("/", ".", "~"))
+        there = "There is no such folder" if nowhere else " ".join(str(error).split())
         do = "Give a folder with config.json, that file, or a name on the hub"
         raise GeneratorError(asked, there, do) from error
     stated = _stated(config)

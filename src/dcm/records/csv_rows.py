@@ -7,16 +7,17 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dcm.errors import DatasetError, did_you_mean
+from dcm.errors import DatasetError
 from dcm.records.choosing import Key, Placed
 from dcm.records.files import LONGEST, is_compressed, open_bytes
 from dcm.records.lines import FileSource, Lines
 from dcm.records.reading import names_of, spelling
-from dcm.records.table_form import TableForm, find_form
+from dcm.records.table_form import SEPARATOR_LINE, TableForm, find_form
 
 
 class CsvRows(FileSource):
@@ -66,8 +67,12 @@ class CsvRows(FileSource):
             raise DatasetError(f"two columns have one name: {', '.join(twice)}", place=place)
         return tuple(raw)
 
-    def require(self, *columns: str | None) -> None:
+    def require(self, *columns: str | None, otherwise: str) -> None:
         """Check that the header has these columns, in any case; None stands for none.
+
+        Args:
+            columns: their names.
+            otherwise: what to do where one is not there.
 
         Raises:
             DatasetError: it has not.
@@ -75,7 +80,8 @@ class CsvRows(FileSource):
         for column in columns:
             if column is not None and spelling(self.header, column) not in self.header:
                 there = f"It has the columns {names_of(self.header)}"
-                do = did_you_mean(column, self.header)
+                close = get_close_matches(column, self.header, n=1)
+                do = f"Did you mean {close[0]!r}?" if close else otherwise
                 raise DatasetError(f"no column {column!r}", there, do, place=f"{self.path}:1")
 
     def raw(self) -> Iterator[tuple[Key, Placed]]:
@@ -117,7 +123,8 @@ class CsvRows(FileSource):
             except csv.Error as error:
                 yield key, (place, DatasetError("the row is no CSV", str(error), place=place))
             else:
-                if cells:
+                first = key[1] == 1 and SEPARATOR_LINE.fullmatch(self.form.delimiter.join(cells))
+                if cells and not first:
                     yield key, (place, cells)
 
     def _text(self, line: bytes | str) -> str:

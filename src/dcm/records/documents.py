@@ -40,7 +40,8 @@ class JsonItems:
             scanner = _Scanner(file, str(self.path))
             if self.member is None:
                 if scanner.peek() != "[":
-                    raise self._missing("The document is no list")
+                    do = "Where an object holds the list, name it by the field member"
+                    raise self._missing("The document is no list", do)
                 yield from self._items(scanner)
             else:
                 yield from self._members(scanner)

@@ -6,6 +6,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import attrs
 
@@ -15,6 +16,8 @@ from dcm.example import Example
 from dcm.fields import one_of, whole
 from dcm.records.choosing import Collected, OnError, Parse, Placed, collect
 from dcm.records.files import path_text
+from dcm.records.parquet_rows import ParquetRows
+from dcm.records.reading import head
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +69,7 @@ class HubDataset(StoredDataset):
     """A stored data set read from a file, or from the Hugging Face hub if a set there is named.
 
     Attributes:
-        path: a file; or
+        path: a file, which may be one of the hub's Parquet files; or
         hub: the name of a set on the hub, "owner/name".
         config: the hub set's configuration, where it has several.
         split: the hub set's split.
@@ -106,8 +109,12 @@ class HubDataset(StoredDataset):
         Raises:
             DatasetError: as `collect`.
         """
+        as_on_hub = self.path is None
+        records: Iterable[Placed]
         if self.path is not None:
-            records = open(self.path)
+            # What people fetch from the hub is Parquet, with its records as they are there.
+            as_on_hub = Path(self.path).is_file() and head(self.path).startswith(b"PAR1")
+            records = ParquetRows(self.path) if as_on_hub else open(self.path)
         else:
             assert self.hub is not None  # noqa: S101 - for the type checker
             streaming = self.limit is not None and self.seed is None
@@ -116,7 +123,7 @@ class HubDataset(StoredDataset):
             )
         return collect(
             records,
-            parse if self.hub is None else parse_hub,
+            parse_hub if as_on_hub else parse,
             offset=self.offset,
             limit=self.limit,
             seed=self.seed,

@@ -17,6 +17,8 @@ from dcm.records.files import open_bytes
 _LOOKED_AT = 1 << 20  # bytes
 _ROWS = 200
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+"""The first line in which a spreadsheet program is told what separates columns."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls
 _MARKS = {  # the longer ones first: that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -60,8 +62,9 @@ def find_form(
     """How a table is written, by its first mebibyte; what is given is taken as it is.
 
     The encoding is that of its byte order mark, else UTF-8 if the bytes are that, else cp1252,
-    which spreadsheets of Western Europe write. The delimiter is the one, of comma, semicolon, tab
-    and bar, that splits the header and by which most rows have as many cells as it.
+    which spreadsheets of Western Europe write. The delimiter is what a first line `sep=;` says,
+    else the one, of comma, semicolon, tab and bar, that splits the header and by which most rows
+    have as many cells as it.
 
     Raises:
         DatasetError: the file cannot be read, is a workbook, or its encoding cannot be told.
@@ -79,9 +82,11 @@ def find_form(
         first_end = re.search("\r\n?|\n", text)
         by_line = "a\n".encode(encoding) == b"a\n" and not (first_end and first_end[0] == "\r")
     except LookupError as error:
-        do = "Python's names are utf-8, utf-16, cp1252, ..."
+        do = "Use a name that Python knows, such as utf-8, utf-16 or cp1252"
         raise DatasetError(f"there is no encoding {encoding!r}", "", do) from error
-    return TableForm(delimiter or _delimiter(text, len(start) == _LOOKED_AT), encoding, by_line)
+    told = SEPARATOR_LINE.fullmatch(text[: first_end.start()]) if first_end else None
+    delimiter = delimiter or (told[1] if told else _delimiter(text, len(start) == _LOOKED_AT))
+    return TableForm(delimiter, encoding, by_line)
 
 
 def _encoding(start: bytes, path: str | Path) -> str:

@@ -91,7 +91,8 @@ def solve(
         One outcome per example.
 
     Raises:
-        UsageError: an argument is out of range, or the criterion needs baselines.
+        UsageError: an argument is out of range, the criterion needs baselines, or what is given is
+            no example.
         GeneratorError: not even one row fits into memory.
     """
     for name, value in (("slots", slots), ("max_steps", max_steps), ("lanes", lanes)):
@@ -248,6 +249,9 @@ class _Run:
         self.stats.examples += len(examples)
         items = []
         for example in examples:
+            if not isinstance(example, Example):
+                do = "Make examples of questions and answers by dcm.pairs"
+                raise UsageError(f"an example is expected, not {example!r:.60}", "", do)
             try:
                 item = item_of(example, setup.objective, setup.generator)
             except ComponentError as error:
