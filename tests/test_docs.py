@@ -53,7 +53,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         for block in blocks(page):
             if block.language == "sh":
-                for number, line in enumerate(block.text.splitlines(), block.line):
+                text = block.text.replace("\\\n", " ")  # lines that go on are one
+                for number, line in enumerate(text.splitlines(), block.line):
                     words = shlex.split(line, comments=True)
                     for place, word in enumerate(words):
                         if Path(word).name == "dcm":
