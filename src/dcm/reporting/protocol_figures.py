@@ -77,7 +77,7 @@ def _transfer(record: Mapping[str, Any]) -> Figure | None:
     panel.set_xscale("log")
     decades(panel.xaxis)
     panel.set_xlabel("nats a token, mean of the examples")
-    panel.set_title("a text behind contents of the other")
+    panel.set_title("loss of the other text")
     legend(panel, len(kinds))
     caption = (
         "One text behind contents that were optimised for the other alone. A content carries "
