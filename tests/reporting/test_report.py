@@ -265,6 +265,42 @@ def test_a_protocol_shows_gates_thresholds_and_controls(protocol) -> None:
     assert (protocol / "report-figures" / "controls.svg").exists()
 
 
+def probe(optimised: str, probed: str, gain: dict[str, float | None]) -> dict[str, Any]:
+    found = {"optimised": optimised, "probed": probed, "loss": number(4.0), "random": number(6.0)}
+    found |= {"full_context": number(3.0), "below_random": number(2.0), "below_other": gain}
+    return found | {"above_full_context": number(1.0), "verbatim": number(0.0), "f1": number(0.25)}
+
+
+def test_a_protocol_says_whether_a_content_of_one_text_carries_the_other(protocol) -> None:
+    record = json.loads((protocol / "protocol.json").read_text())
+    record["stages"]["transfer"] = {
+        "probes": [
+            probe("question", "answer", {"value": 1.5, "low": 0.5, "high": 2.5, "count": 3}),
+            probe("answer", "question", {"value": 0.25, "low": -1.0, "high": 1.5, "count": 3}),
+        ]
+    }
+    (protocol / "protocol.json").write_text(json.dumps(record))
+    text = _Page(dcm.report(protocol)).text
+    assert (
+        "A content of the question alone carries something of the answer: behind it the answer "
+        "costs 4.00 nats a token, behind another example's content 5.50."
+    ) in text
+    assert "A content of the answer alone is not shown to carry the question" in text
+    assert "1.50 [0.5, 2.5]" in text
+    assert (protocol / "report-figures" / "transfer.svg").exists()
+
+
+def test_probes_that_measured_nothing_are_no_obstacle(protocol) -> None:
+    record = json.loads((protocol / "protocol.json").read_text())
+    nothing = {"value": None, "low": None, "high": None, "count": 0}
+    empty = probe("question", "answer", nothing)
+    empty = {key: value if isinstance(value, str) else nothing for key, value in empty.items()}
+    record["stages"]["transfer"] = {"probes": [empty]}
+    (protocol / "protocol.json").write_text(json.dumps(record))
+    assert "Transfer" in _Page(dcm.report(protocol)).text
+    assert not (protocol / "report-figures" / "transfer.svg").exists()
+
+
 def test_two_protocols_have_a_figure_of_controls_each(protocol, tmp_path) -> None:
     other = Path(shutil.copytree(protocol, tmp_path / "other"))
     dcm.report(protocol, other, out=tmp_path / "both.html")

@@ -221,3 +221,15 @@ def test_numbers_that_json_cannot_say_are_refused_before_anything_is_written(run
     with pytest.raises(ValueError, match="not JSON compliant"):
         run.append(line("b", margin=float("nan")))
     assert ids(run) == ["a"]
+
+
+def test_a_run_has_a_key_of_its_own_that_stays(tmp_path):
+    """Also among runs that one process begins within a second."""
+    keys = []
+    for name in ("one", "two", "three"):
+        with RunDirectory.create(tmp_path / name, DESCRIPTION) as run:
+            keys.append(run.key)
+    assert len(set(keys)) == 3
+    with RunDirectory.claim(tmp_path / "one", resume=True) as again:
+        again.go_on(DESCRIPTION, {})
+        assert again.key == keys[0]

@@ -90,37 +90,6 @@ def figures(runs: Sequence[Run]) -> Iterator[Figure]:
             yield Figure(name, canvas, caption + capped)
 
 
-def controls(record: Mapping[str, Any]) -> Figure | None:
-    """Exact shares of true pairs and of controls over K, of a protocol that ran controls."""
-    found = record["stages"].get("controls", {}).get("runs", [])
-    lines: dict[str, list[Any]] = {}
-    for each in found:
-        if each["exact_rate"]["value"] is not None:
-            lines.setdefault(each["name"], []).append(each)
-    if not lines:
-        return None
-    canvas, panel = one_panel(0)
-    slots = sorted({each["slots"] for each in found})
-    width = 0.8 / len(lines)
-    for number, (name, own) in enumerate(lines.items()):
-        rates = [each["exact_rate"] for each in own]
-        x = [slots.index(each["slots"]) + (number - (len(lines) - 1) / 2) * width for each in own]
-        value = [100 * rate["value"] for rate in rates]
-        low = [at - 100 * rate["low"] for at, rate in zip(value, rates, strict=True)]
-        high = [100 * rate["high"] - at for at, rate in zip(value, rates, strict=True)]
-        panel.errorbar(
-            x, value, yerr=[low, high], fmt="osD^vPX"[number % 7], capsize=2.5, label=name
-        )
-    panel.set_xticks(range(len(slots)), [str(each) for each in slots])
-    panel.set_ylim(-3, 103)
-    panel.set_xlabel("K, content vectors per example")
-    panel.set_title("exact, % of pairs: true ones and controls")
-    legend(panel, len(lines))
-    steps = record["stages"]["controls"]["max_steps"]
-    caption = f"Within {steps} steps and one attempt; bars are 95 % intervals."
-    return Figure("controls", canvas, caption)
-
-
 def _sweep(runs: Sequence[Run]) -> Iterator[Figure]:
     """Rate, steps and seconds over the keys that vary, where at least one is a number."""
     done = [run for run in runs if run.done and run.finished]

@@ -67,18 +67,23 @@ def _drawn(sources: Sequence[Source], folder: Path) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         do = "Install it: pip install matplotlib"
         raise DcmError("figures need matplotlib", "It is not installed", do) from error
-    from dcm.reporting.figures import controls, figures
+    from dcm.reporting.figures import figures
+    from dcm.reporting.protocol_figures import protocol_figures
 
     with style.context(STYLE), catch_warnings():
         # A name in letters that matplotlib's font lacks; the page has it in its own.
         simplefilter("ignore", UserWarning)
         found = list(figures([run for source in sources for run in source.main]))
         for number, source in enumerate(sources, start=1):
-            drawing = controls(source.record) if source.record else None
-            if drawing is not None and len(sources) > 1:
-                caption = f"{source.name}. {drawing.caption}"
-                drawing = attrs.evolve(drawing, name=f"{drawing.name}-{number}", caption=caption)
-            found += [drawing] if drawing is not None else []
+            drawings = list(protocol_figures(source.record)) if source.record else []
+            if len(sources) > 1:
+                drawings = [
+                    attrs.evolve(
+                        each, name=f"{each.name}-{number}", caption=f"{source.name}. {each.caption}"
+                    )
+                    for each in drawings
+                ]
+            found += drawings
         with on_disk(folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
         for each in found:
@@ -107,6 +112,8 @@ def _page(sources: Sequence[Source], drawn: Sequence[dict[str, Any]]) -> str:
             "gates": tables.gates_table(source.record),
             "thresholds": tables.thresholds_table(source.record),
             "signals": tables.signals(source.record),
+            "transfer": tables.transfer_table(source.record),
+            "carried": tables.carried(source.record),
             "differences": tables.differences_table(source.record),
         }
         for source in sources

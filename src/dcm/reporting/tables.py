@@ -109,6 +109,48 @@ def signals(record: Mapping[str, Any]) -> list[str]:
     return [f"{each['name']}: {each['advice']}." for each in fired]
 
 
+def transfer_table(record: Mapping[str, Any]) -> Table:
+    """A line a transfer probe: losses in nats a token, and what was decoded."""
+    lines = []
+    for each in record["stages"].get("transfer", {}).get("probes", []):
+        gains = [each[key] for key in ("below_random", "below_other")]
+        lines.append(
+            [
+                each["optimised"],
+                each["probed"],
+                str(each["loss"]["count"]),
+                *(plain(each[key]) for key in ("loss", "random", "full_context")),
+                *(f"{plain(gain)} {interval(gain)}" for gain in gains),
+                percent(each["verbatim"]),
+                percent(each["f1"]),
+            ]
+        )
+    heads = ["content of", "measured on", "n", "loss", "random content", "as plain text"]
+    heads += ["gain on random", "gain on another's content", "verbatim", "F1"]
+    return heads, lines
+
+
+def carried(record: Mapping[str, Any]) -> list[str]:
+    """What each transfer probe says, a sentence each."""
+    return [
+        f"A content of the {each['optimised']} alone {_carries(each['below_other'])} the "
+        f"{each['probed']}: behind it the {each['probed']} costs {plain(each['loss'])} nats a "
+        f"token, behind another example's content "
+        f"{each['loss']['value'] + each['below_other']['value']:.2f}."
+        for each in record["stages"].get("transfer", {}).get("probes", [])
+        if each["loss"]["value"] is not None and each["below_other"]["value"] is not None
+    ]
+
+
+def _carries(gain: Mapping[str, Any]) -> str:
+    """What a gain on another example's content says, by its interval."""
+    if gain["low"] is not None and gain["low"] > 0:
+        return "carries something of"
+    if gain["high"] is not None and gain["high"] < 0:
+        return "hinders"
+    return "is not shown to carry"
+
+
 def differences_table(record: Mapping[str, Any]) -> Table:
     """A line a control or ablation: the share exact, and its difference from what it varies."""
     lines = []

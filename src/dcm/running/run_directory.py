@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
 
 from dcm.errors import DcmError, RunDirectoryError
 from dcm.running.contents import ContentRef, Contents
@@ -361,7 +362,8 @@ class RunDirectory:
 
     def _count_session(self) -> None:
         owner = json.loads((self.path / LOCK).read_text(encoding="utf-8")) if self._lock else {}
-        self._sessions.append({**owner, "seconds": 0.0})
+        # One process may begin many runs in a second.
+        self._sessions.append({**owner, "key": uuid4().hex, "seconds": 0.0})
         self._note_time()
 
     def _note_time(self) -> None:
