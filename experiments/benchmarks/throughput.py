@@ -21,6 +21,7 @@ once; padding, and what a model computes twice because it cannot share, count as
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import Any
@@ -51,6 +52,9 @@ from dcm.solver.item import embedded
 
 # More lines make a product no faster, and the head's no smaller.
 _MOST_LINES = 8192
+
+# Seconds in which clocks settle.
+_SETTLED = 0.5
 
 
 def random_pairs(tokens: int) -> Iterator[dcm.Example]:
@@ -224,7 +228,7 @@ def product_rate(matrix: Tensor, lines: int) -> float:
 
 
 def seconds_of(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds that `work` takes, the mean over half a second, in which clocks settle."""
+    """Seconds that `work` takes, the mean over `_SETTLED` of them."""
     repeats = 1
     work()
     while True:
@@ -232,9 +236,10 @@ def seconds_of(work: Callable[[], None], device: torch.device) -> float:
         for _ in range(repeats):
             work()
         seconds = now(device) - began
-        if seconds > 0.5:
+        if seconds > _SETTLED:
             return seconds / repeats
-        repeats *= 2
+        # As many as should be enough, by what is known of one.
+        repeats = max(2 * repeats, math.ceil(1.1 * _SETTLED * repeats / max(seconds, 1e-6)))
 
 
 def limit_memory(gibibytes: float, device: torch.device) -> None:
