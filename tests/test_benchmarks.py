@@ -173,3 +173,29 @@ def test_real_texts_counts_what_rows_need() -> None:
     assert sustained["positions_per_row"] == pytest.approx(
         2 * 8 + sustained["target_tokens_per_row"]
     )
+
+
+def test_verdicts_are_the_same_in_every_way_of_scoring(tmp_path: Path) -> None:
+    squad = tmp_path / "squad.json"
+    answer = {"text": "wheat", "answer_start": 30}
+    asked = [
+        {"id": str(n), "question": f"What is ground in mill {n}?", "answers": [answer]}
+        for n in range(2)
+    ]
+    paragraph = {"context": "The mill by the river grinds wheat.", "qas": asked}
+    squad.write_text(json.dumps({"version": "2", "data": [{"paragraphs": [paragraph]}]}))
+    options = [f"--path={squad}", "--model=plugins/dcm_nano/model", "--dtype=float32"]
+    out = tmp_path / "verdicts.json"
+    done = subprocess.run(
+        [sys.executable, "experiments/benchmarks/verdicts.py", *options, "--device=cpu",
+         "--pairs=2", "--slots=8", f"--out={out}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    for way in ("packed", "padded", "one at a time"):
+        assert (found[way]["certified"], found[way]["same"]) == (2, 2)
+    for way in ("scored, padded", "scored, alone"):
+        assert (found[way]["texts"], found[way]["same"]) == (4, 4)
+        assert found[way]["largest difference"] < 1e-5

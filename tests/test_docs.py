@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import json
 import re
@@ -142,12 +141,8 @@ def test_the_site_and_the_citation_name_the_version() -> None:
     assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_every_component_has_its_name_import_and_defaults_on_the_site() -> None:
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+def test_every_component_has_its_name_import_and_defaults_on_the_site(script) -> None:
+    hooks = script("docs/hooks.py")
     source = "reference/components.md"
     page = SimpleNamespace(file=SimpleNamespace(src_uri=source))
     shown = hooks.on_page_markdown((ROOT / "docs" / source).read_text(), page)

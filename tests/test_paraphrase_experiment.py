@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,14 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    path = ROOT / "experiments" / "paraphrase.py"
-    spec = importlib.util.spec_from_file_location("paraphrase_experiment", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("experiments/paraphrase.py")
 
 
 def test_every_arm_runs_on_the_same_pairs(

@@ -3,17 +3,12 @@ reason. `experiments/architectures.py` looks at all of them."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from dcm import Experiment, GeneratorError, Modes, find
-
-FILE = Path(__file__).parents[2] / "experiments" / "architectures.py"
 
 # What shows when they are tried: how texts are read on, and whether strands share a prompt.
 RIGHT = {
@@ -53,13 +48,8 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def architectures():
-    sys.path.insert(0, str(FILE.parent))
-    spec = importlib.util.spec_from_file_location("architectures", FILE)
-    module = sys.modules["architectures"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path.remove(str(FILE.parent))
-    return module
+def architectures(script):
+    return script("experiments/architectures.py")
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -15,16 +14,10 @@ from hypothesis import strategies as st
 
 from dcm import DatasetError, find
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "faults" / "mutations.py"
-
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("mutations", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def cases(script, tmp_path_factory):
+    module = script("experiments/faults/mutations.py")
     return module.Cases(tmp_path_factory.mktemp("mutations") / "cases")
 
 

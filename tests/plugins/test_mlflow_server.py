@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -176,13 +175,8 @@ def test_a_sweep_that_goes_on_doubles_nothing(
 
 
 @pytest.fixture(scope="module")
-def phase1a() -> Any:
-    spec = importlib.util.spec_from_file_location("phase1a", ROOT / "experiments" / "phase1a.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def phase1a(script: Any) -> Any:
+    return script("experiments/phase1a.py")
 
 
 def test_the_protocol_is_a_run_with_its_gates_tables_and_figures(

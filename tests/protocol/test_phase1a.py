@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -30,11 +29,8 @@ PAIRS = {
 
 
 @pytest.fixture(scope="module")
-def phase1a():
-    spec = importlib.util.spec_from_file_location("phase1a", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def phase1a(script):
+    return script("experiments/phase1a.py")
 
 
 @pytest.fixture(scope="module")
