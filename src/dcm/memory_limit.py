@@ -87,7 +87,9 @@ def free_cached_memory() -> None:
 def allowed_on_gpu(device: torch.device) -> int:
     """Bytes of a GPU's memory that this process may take, if no other takes them."""
     _, total = torch.cuda.mem_get_info(device)
-    return int(total * torch.cuda.get_per_process_memory_fraction(device))
+    # A device may be "cuda" alone, the current one, which torch does not take here.
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return int(total * torch.cuda.get_per_process_memory_fraction(index))
 
 
 def free_on_gpu(device: torch.device) -> int:
