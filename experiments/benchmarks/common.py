@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import dcm
+from dcm.memory_limit import forget_peak
 from dcm.running.certify import Certifier
 from dcm.running.provenance import device_name
 from dcm.running.run_directory import RunDirectory
@@ -171,7 +172,7 @@ def now(device: torch.device) -> float:
 def reset_peak(device: torch.device) -> None:
     """Count a GPU's peak memory from here on. A process's own cannot be reset."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        forget_peak(device)
 
 
 def hardware(device: torch.device) -> str:

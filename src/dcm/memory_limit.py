@@ -87,12 +87,37 @@ def free_cached_memory() -> None:
 def allowed_on_gpu(device: torch.device) -> int:
     """Bytes of a GPU's memory that this process may take, if no other takes them."""
     _, total = torch.cuda.mem_get_info(device)
-    # A device may be "cuda" alone, the current one, which torch does not take here.
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return int(total * torch.cuda.get_per_process_memory_fraction(index))
+    return int(total * torch.cuda.get_per_process_memory_fraction(_index(device)))
 
 
 def free_on_gpu(device: torch.device) -> int:
     """Bytes of a GPU's memory that this process may still take."""
     free, _ = torch.cuda.mem_get_info(device)
     return min(free, allowed_on_gpu(device) - torch.cuda.memory_reserved(device))
+
+
+_highest: dict[int, int] = {}
+"""device -> most bytes that were held at once before the last `begin_peak`"""
+
+
+def begin_peak(device: torch.device) -> None:
+    """Let torch tell the most bytes that are held at once from now on."""
+    index = _index(device)
+    _highest[index] = peak_on_gpu(device)
+    torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_on_gpu(device: torch.device) -> int:
+    """Most bytes of a GPU that this process held at once, since it began or `forget_peak`."""
+    return max(_highest.get(_index(device), 0), int(torch.cuda.max_memory_allocated(device)))
+
+
+def forget_peak(device: torch.device) -> None:
+    """`peak_on_gpu` begins anew."""
+    torch.cuda.reset_peak_memory_stats(device)
+    _highest.pop(_index(device), None)
+
+
+def _index(device: torch.device) -> int:
+    # A device may be "cuda" alone, the current one, which torch does not take everywhere.
+    return torch.cuda.current_device() if device.index is None else device.index

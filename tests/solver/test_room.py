@@ -10,7 +10,8 @@ import attrs
 import pytest
 import torch
 
-from dcm import Example, Strands, StrandScores, find, solve
+from dcm import Example, Strands, StrandScores, find, memory_limit, solve
+from dcm.running.provenance import peak_memory
 from dcm.solver import Stats, room
 from dcm.solver.room import Room
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
@@ -76,6 +77,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(memory_limit, "_highest", {})
     return numbers
 
 
@@ -124,13 +126,65 @@ def test_small_rows_are_not_taken_without_end(card: dict[str, int]) -> None:
     assert grown(card)[-1] == 1024
 
 
-def test_where_memory_ran_out_the_lanes_stay_few(card: dict[str, int]) -> None:
+def stepped(lanes: Room, card: dict[str, int], steps: int = 12) -> tuple[int, int]:
+    """Lanes and positions after full steps of rows of ten positions each."""
+    for _ in range(steps):
+        card["rows"] = lanes.lanes
+        with lanes.watch(lanes.lanes, 10 * lanes.lanes):
+            pass
+    return lanes.lanes, lanes.positions
+
+
+def test_where_memory_ran_out_lanes_grow_again_but_not_to_what_failed(
+    card: dict[str, int],
+) -> None:
     lanes = Room(torch.device("cuda"), None)
-    lanes.shrink(8, 80)
-    card["rows"] = 8
-    with lanes.watch(8, 80):
-        pass
-    assert (lanes.lanes, lanes.positions) == (8, 80)
+    most, _ = stepped(lanes, card)
+    lanes.shrink(most // 2, 10 * (most // 2), 10 * most)
+    assert lanes.lanes == most // 2
+    again, positions = stepped(lanes, card)
+    assert 0.85 * most <= again <= 0.9 * most
+    assert positions <= 9 * most
+    # And again, each time with less.
+    lanes.shrink(again // 2, 10 * (again // 2), 10 * again)
+    last, _ = stepped(lanes, card)
+    assert 0.85 * again <= last <= 0.9 * again
+
+
+def test_rows_that_take_less_than_those_that_failed_are_more(card: dict[str, int]) -> None:
+    """Steps that are compiled keep less."""
+    lanes = Room(torch.device("cuda"), None)
+    lanes.shrink(60, 600, 1200)
+    before, _ = stepped(lanes, card)
+    assert 100 <= before <= 108
+    card["row"] //= 2
+    after, _ = stepped(lanes, card)
+    assert 1.9 * before <= after <= 2 * 108
+
+
+def test_a_number_that_was_asked_for_stays_at_what_memory_holds(card: dict[str, int]) -> None:
+    lanes = Room(torch.device("cuda"), 16)
+    lanes.shrink(8, 80, 160)
+    assert stepped(lanes, card) == (8, 80)
+
+
+def test_the_peak_of_a_process_is_that_of_all_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning counts the peak of each step anew."""
+    peaks = {"now": 5 * GIB}
+    fakes = {
+        "current_device": lambda: 0,
+        "reset_peak_memory_stats": lambda _: peaks.update(now=GIB),
+        "max_memory_allocated": lambda _: peaks["now"],
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(memory_limit, "_highest", {})
+    memory_limit.begin_peak(torch.device("cuda"))
+    peaks["now"] = 3 * GIB
+    memory_limit.begin_peak(torch.device("cuda"))
+    assert peak_memory("cuda:0") == 5 * GIB
+    memory_limit.forget_peak(torch.device("cuda"))
+    assert peak_memory("cuda:0") == GIB
 
 
 def test_a_step_with_fewer_rows_than_lanes_teaches_nothing(card: dict[str, int]) -> None:
@@ -170,11 +224,12 @@ def test_memory_that_ran_out_is_remembered_in_positions(card: dict[str, int]) ->
     card["rows"] = 16
     with lanes.watch(16, 160):
         pass
-    lanes.shrink(12, 300)
+    lanes.shrink(12, 300, 600)
+    card["rows"] = 12
     for _ in range(3):
         with lanes.watch(12, 300):
             pass
-    assert (lanes.lanes, lanes.positions) == (12, 300)
+    assert lanes.positions == 540
 
 
 @attrs.frozen

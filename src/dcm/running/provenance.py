@@ -25,7 +25,9 @@ def peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.max_memory_allocated())
+        from dcm.memory_limit import peak_on_gpu
+
+        return peak_on_gpu(torch.device(device))
     try:
         import resource
     except ImportError:  # there is no such module on Windows

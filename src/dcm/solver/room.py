@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dcm.memory_limit import free_cached_memory, free_on_gpu
+from dcm.memory_limit import begin_peak, free_cached_memory, free_on_gpu
 from dcm.solver.free_memory import free_memory
 
 # More rows at once cost memory and gain nothing: a CPU is as fast with 96 rows as with more, and a
@@ -24,6 +24,9 @@ _CPU_SHARE, _GPU_SHARE = 0.5, 0.75
 # positions makes the measure of a few of them too large, never too small.
 _LEAP = 8
 
+# Where memory ran out, this share of what was tried is what there is.
+_LESS = 0.9
+
 _UNKNOWN = 1 << 62
 
 
@@ -31,7 +34,8 @@ class Room:
     """Chooses the number of lanes: a few at first, then as many as memory holds.
 
     Memory is for positions, of which rows with longer texts take more: so what is learnt, and kept
-    to, is how many of them fit.
+    to, is how many of them fit. Where memory ran out there are fewer, and on a GPU learning goes
+    on from there: steps take less once they are compiled.
 
     Args:
         device: where the rows are.
@@ -49,15 +53,17 @@ class Room:
         self._most = _GPU_MOST if device.type == "cuda" else _CPU_MOST
         self.lanes = fixed or (_GPU_FIRST if device.type == "cuda" else _CPU_FIRST)
         self.positions = _UNKNOWN
-        self._learning = fixed is None
-        if not self._learning:
+        self._chooses = self._learning = fixed is None
+        # Positions for which memory ran out, until a step tells what they take.
+        self._failed = _UNKNOWN
+        if not self._chooses:
             return
         if device.type == "cuda":
             free_cached_memory()
             self._held = torch.cuda.memory_allocated(device)
-            self._free = free_on_gpu(device)
+            self._budget = _GPU_SHARE * free_on_gpu(device)
         else:
-            self._free = free_memory()
+            self._budget = _CPU_SHARE * free_memory()
 
     @contextmanager
     def watch(self, rows: int, positions: int) -> Iterator[None]:
@@ -69,10 +75,13 @@ class Room:
         if not self._learning or not full:
             yield
         elif self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
+            begin_peak(self._device)
             yield
-            taken = torch.cuda.max_memory_allocated(self._device) - self._held
-            self._grow(_GPU_SHARE * self._free / max(1, taken), rows, positions)
+            taken = max(1, torch.cuda.max_memory_allocated(self._device) - self._held)
+            # In bytes, since positions may take fewer of them by and by.
+            self._budget = min(self._budget, _LESS * self._failed * (taken / positions))
+            self._failed = _UNKNOWN
+            self._grow(self._budget / taken, rows, positions)
             self._learning = self.lanes < self._most
         else:
             kept: dict[int, int] = {}
@@ -87,13 +96,14 @@ class Room:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 yield
             taken = max(1, sum(kept.values()))
-            self._grow(_CPU_SHARE * self._free / taken, rows, positions)
+            self._grow(self._budget / taken, rows, positions)
             self._learning = False
 
-    def shrink(self, lanes: int, positions: int) -> None:
-        """Memory ran out: stay at `lanes` and `positions`."""
+    def shrink(self, lanes: int, positions: int, failed: int) -> None:
+        """Memory ran out for `failed` positions: go on with `lanes` and `positions`."""
         self.lanes, self.positions = lanes, positions
-        self._learning = False
+        self._failed = failed
+        self._learning = self._chooses and self._device.type == "cuda"
 
     def _grow(self, times: float, rows: int, positions: int) -> None:
         """So many times what was measured fits."""

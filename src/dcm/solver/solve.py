@@ -302,8 +302,9 @@ class _Run:
                 continue
             if count == 1:
                 raise too_large(said)
+            failed = self.lanes.positions
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
-            self.room.shrink(len(self.lanes), self.lanes.positions)
+            self.room.shrink(len(self.lanes), self.lanes.positions, failed)
             self.stats.lanes = self.room.lanes
 
     def _tell(self, ended: Sequence[Ended]) -> None:
