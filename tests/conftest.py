@@ -90,11 +90,16 @@ def recordings() -> Iterator[type[PlainRecording]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "Recording", PlainRecording)
         patch.setattr(recording, "_Timed", PlainTimed)
-        patch.setattr(recording, "_forward_and_backward", lambda *_: None)
+        patch.setattr(
+            recording,
+            "_forward_and_backward",
+            lambda _function, first, *_: PlainRecording.needed * len(first),
+        )
         patch.setattr(recording, "_mend", lambda _: None)
         patch.setattr(recording.Recordings, "__init__", as_on_a_gpu)
         patch.setattr(recording.Recordings, "_stream", None)
         patch.setattr(recording.Recordings, "_pool", None)
+        patch.setattr(torch.cuda, "current_device", lambda: 0)
         patch.setattr(torch.cuda, "mem_get_info", lambda _: (500, 1000))
         patch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)
         patch.setattr(torch.cuda, "memory_reserved", lambda _: PlainRecording.held)
@@ -109,7 +114,6 @@ class PlainTimed:
 
     def __init__(self, positions):
         self.positions = positions
-        self.kept = PlainRecording.kept * positions
         self.waits = PlainRecording.waits
         self.even = positions if self.waits else positions - 1
 
@@ -126,16 +130,16 @@ class PlainRecording(recording.Recording):
         taken: of 1,000 bytes, what the next one takes.
         held: what all have taken.
         waits: whether a pass takes longer to start than to compute.
-        kept: of 1,000 bytes, what a pass keeps for its gradient, a position.
+        needed: of 1,000 bytes, what a pass needs, a position.
     """
 
-    made = replayed = held = kept = 0
+    made = replayed = held = needed = 0
     fails, taken, waits = False, 1, True
     memory: ClassVar[weakref.WeakSet[PlainRecording]] = weakref.WeakSet()
 
     @classmethod
     def reset(cls):
-        cls.made = cls.replayed = cls.held = cls.kept = 0
+        cls.made = cls.replayed = cls.held = cls.needed = 0
         cls.fails, cls.taken, cls.waits = False, 1, True
 
     def __init__(self, function, first, others, stream, pool):

@@ -204,7 +204,7 @@ def test_a_recording_that_takes_too_much_is_the_last_of_its_size(ready, plain):
 
 
 def test_what_would_take_too_much_is_not_recorded(warm, plain):
-    plain.kept = 5  # of 1,000 bytes, a line
+    plain.needed = 5  # of 1,000 bytes, a line
     result(partial(ran, warm), *drawn(50))
     for lines in (50, 26, 25, 20):
         assert same(result(partial(ran, warm), *drawn(lines)), result(function, *drawn(lines)))
@@ -212,7 +212,7 @@ def test_what_would_take_too_much_is_not_recorded(warm, plain):
 
 
 def test_nothing_is_recorded_where_no_memory_is_left(warm, plain):
-    plain.kept = 1
+    plain.needed = 1
     result(partial(ran, warm), *drawn(50))
     plain.held = 970  # of 1,000 bytes
     for lines in (50, 26, 25, 20):
@@ -308,3 +308,13 @@ def test_one_measurement_that_was_disturbed_says_nothing_of_other_sizes(warm, pl
     for _ in range(3):
         result(partial(ran, warm), *drawn(32))
     assert plain.made == 1
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_sizes_are_rounded_up_to_one_that_was_seen_to_wait(warm, plain, waits):
+    """Rounding a large pass that computes all along would cost more than its launches."""
+    before = warm.rounds
+    plain.waits = waits
+    result(partial(ran, warm), *drawn(before + 1000))
+    result(partial(ran, warm), *drawn(4))  # what was timed is known by now
+    assert warm.rounds == before + 1000 * waits

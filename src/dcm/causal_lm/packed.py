@@ -72,7 +72,7 @@ class PackedScoring:
     def _packed(self, strands: Strands, slots: int, shares: bool, step: bool) -> Packing:
         """How the strands are packed; made once, as the solver keeps its strands."""
         made = self._packings.setdefault(strands, {})
-        rounds = self._recordings.limit if step else 0
+        rounds = self._recordings.rounds if step else 0
         if (slots, shares) not in made:
             made[slots, shares] = pack(strands, slots, shares=shares, rounds=rounds)
         return made[slots, shares]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dcm.memory_limit import (
     allowed_on_gpu,
+    begin_peak,
     free_cached_memory,
     free_on_gpu,
     gives_way,
@@ -30,10 +31,13 @@ _FAILURES = 3
 # Passes before the first one that is timed.
 _WARM = 3
 
+# Passes of up to so many positions are taken to wait for their launches while nothing is known.
+_SMALL = 4096
+
 # The part of the GPU's memory that recordings may take together.
 _SHARE = 0.15
 
-# Times as much as a pass keeps for its gradient is what a recording of it may need.
+# Times as much as a pass took is what a recording of it may need.
 _NEEDS = 1.2
 
 Found = tuple[Tensor, Tensor]
@@ -67,12 +71,20 @@ class Recordings:
         self.made = 0
         self._passes = self._failed = 0
         self._waits_up_to = self._largest = 0
-        self._bytes = 0.0  # that a pass keeps for its gradient, a position
+        self._may_wait = _SMALL
         self._timed: _Timed | None = None
         self._even: list[int] = []
         self._recorded: dict[Hashable, Recording] = {}
         self._pass: weakref.ref[Pass] | None = None
         gives_way(self)
+
+    @property
+    def rounds(self) -> int:
+        """Sizes of up to so many positions should be rounded, so that they come again.
+
+        What a large pass computes for nothing costs more than its launches.
+        """
+        return min(self.limit, self._may_wait)
 
     def run(
         self, function: Function, kind: Hashable, positions: int, first: Tensor, *others: Tensor
@@ -136,26 +148,24 @@ class Recordings:
         if timed is None or not timed.over:
             return
         self._timed = None
-        self._bytes = max(self._bytes, timed.kept / timed.positions)
         if timed.waits:
             self._waits_up_to = max(self._waits_up_to, timed.positions)
+            self._may_wait = max(self._may_wait, timed.even)
         else:
             self._even.append(timed.even)
             # A single measurement may have been disturbed.
             self.limit = min([self.limit, *sorted(self._even)[1:2]])
 
-    def _fits(self, positions: int) -> bool:
-        """Whether there is memory to record a pass, or another one was as large.
+    def _fits(self, needed: int) -> bool:
+        """Whether there is memory to record a pass that needs so many bytes.
 
         Where it ran out meanwhile nothing could be done: it is not given back within a recording.
         """
-        need = _NEEDS * self._bytes * positions
-        if positions <= self._largest or not need:
-            return True
-        if need > free_on_gpu(self._device):
+        needed = int(_NEEDS * needed)
+        if needed > free_on_gpu(self._device):
             free_cached_memory()
         most = _SHARE * allowed_on_gpu(self._device)
-        return need <= min(most, free_on_gpu(self._device))
+        return needed <= min(most, free_on_gpu(self._device))
 
     @property
     def _busy(self) -> bool:
@@ -175,12 +185,13 @@ class Recordings:
         try:
             if self._busy:
                 return None
-            if not self._fits(positions):
-                self.limit = min(self.limit, positions - 1)
-                return None
-            if not self.made:
-                # What libraries prepare for a stream at first has to be there.
-                _forward_and_backward(function, first, others, self._stream)
+            if positions > self._largest:
+                # Once as it is: what libraries prepare for a stream has to be there, and what it
+                # takes has to be known. All recordings share the memory of the largest.
+                needed = _forward_and_backward(function, first, others, self._stream)
+                if not self._fits(needed):
+                    self.limit = min(self.limit, positions - 1)
+                    return None
             recording = self._made(function, first, others)
         except RuntimeError:
             # The function waits for the GPU, which no recording can, or memory has run out. What
@@ -231,14 +242,10 @@ class _Timed:
 
     Args:
         positions: how large it is.
-
-    Attributes:
-        kept: bytes that it keeps for its gradient.
     """
 
     def __init__(self, positions: int) -> None:
         self.positions = positions
-        self.kept = 0
         self._events = [
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             for _ in range(2)
@@ -247,12 +254,11 @@ class _Timed:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        began, before = time.perf_counter(), torch.cuda.memory_allocated()
+        began = time.perf_counter()
         self._events[0].record()
         yield
         self._events[1].record()
         self._starting = time.perf_counter() - began
-        self.kept = torch.cuda.memory_allocated() - before
 
     @property
     def over(self) -> bool:
@@ -352,11 +358,15 @@ def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
 
 def _forward_and_backward(
     function: Function, first: Tensor, others: Sequence[Tensor], stream: torch.cuda.Stream
-) -> None:
+) -> int:
+    """Most bytes that it took."""
+    begin_peak(stream.device)
+    before = torch.cuda.memory_allocated(stream.device)
     with _beside(stream), torch.enable_grad():
         leaf = first.detach().requires_grad_()
         found, _ = function(leaf, *others)
         torch.autograd.grad(found, leaf, torch.ones_like(found))
+    return int(torch.cuda.max_memory_allocated(stream.device)) - before
 
 
 @contextmanager
