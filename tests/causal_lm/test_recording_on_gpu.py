@@ -64,6 +64,11 @@ def test_a_function_that_waits_goes_on_and_leaves_the_process_alone():
         assert same(result(run, *given), result(function, *given))
     assert not recordings.made
     assert torch.randn(3, device="cuda").isfinite().all()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -6,7 +6,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -379,7 +379,13 @@ def _recorded(graph: torch.cuda.CUDAGraph, pool: Any = None) -> Iterator[None]:
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is recorded, where that failed
-            graph.capture_end()
+            try:
+                graph.capture_end()
+            except RuntimeError:
+                # Torch takes it to go on, and gives no cached memory back while it does.
+                with suppress(RuntimeError):
+                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), graph.pool())
+                raise
 
 
 def _mend(stream: torch.cuda.Stream) -> None:

@@ -8,8 +8,7 @@ is faster than the plainest is compared with the plainest before it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from torch import Tensor
 from dcm.causal_lm.calling import known, named
 from dcm.causal_lm.decoding import Reader, Way
 from dcm.causal_lm.generator_loss import generator_loss
-from dcm.causal_lm.regions import repeated_layers
 from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
 from dcm.strands import Layout, Strands, StrandScores
@@ -194,102 +192,13 @@ def reads_on(model: Any, way: Way, prompt: int) -> bool:
                 reader.keep(torch.tensor([1, 3], device=ids.device))
             own = embedded[kept, prompt + step, None]
             found.append(reader.read(own))
-        whole = _logits(model, 4, inputs_embeds=embedded)
+        whole = last_logits(model, 4, inputs_embeds=embedded)
         expected = [whole[:, step] for step in range(2)] + [whole[kept, step] for step in (2, 3)]
     except Exception as error:  # whatever a model's own code raises
         if is_out_of_memory(error):
             raise
         return False
     return alike(torch.cat(found), torch.cat(expected), Rounding.of(model.dtype).decoding)
-
-
-def generates_alike(model: Any, length: int, *, texts: int, tokens: int) -> bool | None:
-    """Whether `model.generate` writes behind vectors what the model chooses behind them.
-
-    Some begin to count positions elsewhere there, or choose other keys from a cache. A choice is
-    right if it is the first one but for rounding: in few bits two may be as good, and through
-    routers of experts more than two. None where there is nothing to compare: no `generate`, or
-    none that takes vectors.
-
-    Args:
-        model: a Hugging Face causal language model.
-        length: positions at the end of each text.
-        texts: how many, each by itself: batches are what some cannot.
-        tokens: of each.
-    """
-    count = min(tokens, max(1, length // 2))
-    embedding = model.get_input_embeddings()
-    few = max(0.02, 4 * Rounding.of(model.dtype).decoding)
-    for place in range(texts):
-        embedded = embedding(some_ids(model, length - count, place))[None]
-        try:
-            with _plain_generation(model):
-                found = model.generate(
-                    inputs_embeds=embedded.clone(),
-                    attention_mask=torch.ones_like(embedded[..., 0], dtype=torch.int64),
-                    max_new_tokens=count,
-                    do_sample=False,
-                )
-        except Exception as error:  # whatever a model's own code raises
-            if is_out_of_memory(error):
-                raise
-            return None
-        whole = torch.cat([embedded, embedding(found.to(embedded.device))], 1)
-        def read(whole: Tensor = whole) -> Tensor:
-            return _logits(model, count + 1, inputs_embeds=whole)[:, :-1].float()
-
-        logits = read()
-        worse = _worse(logits, found.to(logits.device))
-        if float(worse.max()) <= few:
-            continue
-        # Where routers turn with a rounding, other kernels may choose what is far from the first.
-        with _rounded_again(model):
-            rounded = torch.cat([_worse(logits, read().argmax(2)) for _ in range(2)])
-        if not float(worse.max()) <= few + 2 * float(rounded.max()):
-            return False
-    return True
-
-
-def _worse(logits: Tensor, chosen: Tensor) -> Tensor:
-    """[B, T] how far chosen tokens [B, T] are below the best, in standard deviations of logits."""
-    own = logits.gather(2, chosen[..., None])[..., 0]
-    return (logits.amax(2) - own) / logits.std(2)
-
-
-@contextmanager
-def _rounded_again(model: Any) -> Iterator[None]:
-    """Within it the layers' results are off by as much as they were rounded, by chance."""
-    random = torch.Generator().manual_seed(0)
-
-    def off(states: Tensor) -> Tensor:
-        noise = torch.randn(states.shape, generator=random).to(states)
-        return states * (1 + torch.finfo(states.dtype).eps * noise)
-
-    def hook(_module: Any, _given: Any, out: Any) -> Any:
-        return off(out) if isinstance(out, Tensor) else (off(out[0]), *out[1:])
-
-    hooks = [layer.register_forward_hook(hook) for layer in repeated_layers(model)]
-    try:
-        yield
-    finally:
-        for each in hooks:
-            each.remove()
-
-
-@contextmanager
-def _plain_generation(model: Any) -> Iterator[None]:
-    """Within it `generate` has no settings of the model's own: penalties, say, or an end."""
-    from transformers import GenerationConfig
-    from transformers.utils import logging
-
-    own, verbosity = model.generation_config, logging.get_verbosity()
-    model.generation_config = GenerationConfig()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-        logging.set_verbosity(verbosity)
 
 
 class GradientError(NamedTuple):
@@ -325,7 +234,7 @@ def gradient_error(model: Any) -> GradientError:
 
     def moved(by: Tensor) -> Tensor:
         sequence = torch.cat([content + by, start[:, _SLOTS:]], 1).to(embedding.weight.dtype)
-        return _logits(model, 1, inputs_embeds=sequence)[:, -1].float()
+        return last_logits(model, 1, inputs_embeds=sequence)[:, -1].float()
 
     along = noise(content.shape) * content.std()
     with torch.enable_grad():
@@ -376,10 +285,10 @@ def states(model: Any, **given: Tensor) -> Tensor:
         if isinstance(getattr(out, "last_hidden_state", None), Tensor):
             found: Tensor = out.last_hidden_state
             return found
-    return _logits(model, 0, **given)
+    return last_logits(model, 0, **given)
 
 
-def _logits(model: Any, last: int, **given: Tensor) -> Tensor:
+def last_logits(model: Any, last: int, **given: Tensor) -> Tensor:
     """Logits of the last positions, or of all."""
     options: dict[str, Any] = known(model, use_cache=False, logits_to_keep=last)
     options |= _fresh(given)

@@ -8,6 +8,7 @@ import torch
 
 from dcm.causal_lm import trials
 from dcm.causal_lm.decoding import WAYS, Way
+from dcm.causal_lm.generate_trial import generates_alike
 from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
 
@@ -88,7 +89,7 @@ class Tried:
             raise GeneratorError(asked, there, do)
         # Where what is read depends on what stands behind it, a cache may well be another model.
         texts, tokens = (2, 8) if self.steady(length) else (4, 24)
-        self._generates_alike = trials.generates_alike(model, length, texts=texts, tokens=tokens)
+        self._generates_alike = generates_alike(model, length, texts=texts, tokens=tokens)
         if self._generates_alike is False:
             there = "Behind vectors its `generate` writes other tokens than the model chooses: it "
             there += "counts positions from elsewhere, or reads another model from its cache"
