@@ -172,6 +172,7 @@ class Many:
             self._looked = Looked(**told)
         elif kind == "take":
             self._wanting[name] = told["count"]
+            self._dispatch.through(name, told["through"])
         elif kind == "stats":
             self._note(name, told)
             self._on_step()
@@ -200,6 +201,7 @@ class Many:
         self._set(name, device=facts.device, state="waiting")
 
     def _note(self, name: str, told: dict[str, Any]) -> None:
+        self._dispatch.through(name, told.pop("through"))
         times = {key: told.pop(key) for key in ("seconds", "waited", "peak_memory_bytes")}
         stats = self._stats[name] = Stats(**told)
         self._set(name, lanes=stats.lanes, row_steps=stats.row_steps, **times)
@@ -210,7 +212,8 @@ class Many:
     def _serve(self) -> None:
         """Give examples to those that have asked for some."""
         for name, count in list(self._wanting.items()):
-            given = self._dispatch.give(name, count, self._share(name))
+            workers = self.engine.workers
+            given = self._dispatch.give(name, count, self._share(name), workers)
             if given:
                 del self._wanting[name]
                 self.engine.send(name, pack({"kind": "tasks", "tasks": given}))
