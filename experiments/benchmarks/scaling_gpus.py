@@ -68,7 +68,7 @@ def experiment(kind: str, rows: int, args: argparse.Namespace) -> Any:
             lanes=args.lanes,
         )
     shape = dcm.find("generator", "bench-shape")(
-        args.shape, "float32" if cpu else "bfloat16", args.device, compiled=args.compiled or None
+        args.shape, "float32" if cpu else "bfloat16", args.device, compiled=args.compiled
     )
     return dcm.Experiment(
         generator=shape,
@@ -281,11 +281,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--gib", default="72,32", help="of unequal cards (default: %(default)s)")
     parser.add_argument("--lanes", type=int, help="default: found")
-    parser.add_argument(
-        "--compiled",
-        action="store_true",
-        help="layers of the shape, from the start (default: when it pays)",
-    )
+    parser.add_argument("--compiled", action="store_true", help="layers of the shape")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # what a fresh process does
