@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
+from typing import NamedTuple
 
+import attrs
 import pytest
+import torch
 
+from dcm import ConvergenceCriterion, Example, Observation, Status, find, solve
 from dcm.running.worker import _Supply
 from dcm.solver import Stats
+from dcm.testing.doubles import TinyGenerator
 
 
 class Way:
@@ -66,3 +72,65 @@ def test_an_example_that_cannot_be_read_any_more_needs_no_lane(supply) -> None:
     supply.way.tasks = [tasks(0, 24)]
     assert len(list(supply)) == 20
     assert supply.through == 4
+
+
+class Left(NamedTuple):
+    at: torch.Tensor
+
+
+@attrs.frozen
+class After(ConvergenceCriterion):
+    """A row ends after 4 to 11 steps, which its first loss decides."""
+
+    def init(self, rows: int, device: torch.device | None = None) -> Left:
+        return Left(torch.zeros(rows, dtype=torch.int64, device=device))
+
+    def update(self, state: Left, seen: Observation) -> tuple[Left, torch.Tensor]:
+        drawn = 4 + (seen.loss * 1e4).long() % 8
+        at = torch.where(state.at == 0, drawn, state.at)
+        return Left(at), seen.step >= at
+
+
+class Giving(Way):
+    """Gives as many of `count` examples as are asked for."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.left = tasks(0, count)
+
+    def send(self, message):
+        count = message["count"]
+        self.tasks.append(self.left[:count])
+        self.left = self.left[count:]
+
+    def poll(self):
+        told = super().poll()
+        return told if told is None or told["tasks"] else {"kind": "end"}
+
+    wait = poll
+
+
+def test_lanes_stay_full_while_ended_rows_wait_for_certification(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.import_module("dcm.solver.solve"), "_CPU_WAIT", 64)
+    stats, active = Stats(), []
+    solving = SimpleNamespace(
+        stats=stats, example=lambda place, key: Example(key, "what " * (place % 4 + 1), f"{place}")
+    )
+    supply = _Supply(Giving(160), solving, lambda: None)
+    outcomes = solve(
+        TinyGenerator(),
+        supply,
+        criterion=After(),
+        optimizer=find("optimizer", "adam")(),
+        slots=4,
+        lanes=16,
+        stats=stats,
+        verify=lambda found: [attrs.evolve(each, certified=True) for each in found],
+        on_step=lambda _: active.append(stats.row_steps),
+    )
+    for outcome in outcomes:
+        assert outcome.status is Status.CONVERGED
+        supply.held -= 1
+    assert stats.finished == 160
+    # All but the last rows have company in all lanes.
+    assert stats.row_steps / len(active) > 0.85 * 16
