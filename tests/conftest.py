@@ -95,6 +95,7 @@ def recordings() -> Iterator[type[PlainRecording]]:
         patch.setattr(recording.Recordings, "__init__", as_on_a_gpu)
         patch.setattr(recording.Recordings, "_stream", None)
         patch.setattr(recording.Recordings, "_pool", None)
+        patch.setattr(torch.cuda, "current_device", lambda: 0)
         patch.setattr(torch.cuda, "mem_get_info", lambda _: (500, 1000))
         patch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)
         patch.setattr(torch.cuda, "memory_reserved", lambda _: PlainRecording.held)
