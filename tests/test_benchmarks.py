@@ -199,3 +199,22 @@ def test_verdicts_are_the_same_in_every_way_of_scoring(tmp_path: Path) -> None:
     for way in ("scored, padded", "scored, alone"):
         assert (found[way]["texts"], found[way]["same"]) == (4, 4)
         assert found[way]["largest difference"] < 1e-5
+
+
+def test_what_a_worker_did_is_told_in_tenths(script) -> None:
+    """Finished rows add up, lanes have their time, and times without steps are named."""
+    told = script("experiments/benchmarks/scaling_gpus.py").timeline(
+        [
+            (10.0, 0, 0, 16),
+            (11.0, 0, 160, 128),
+            (15.0, 5, 160, 128),
+            (19.0, 5, 1160, 128),
+            (20.0, 25, 1260, 128),
+        ],
+        10.0,
+        20.0,
+    )
+    assert told["finished"] == [0, 0, 0, 0, 5, 0, 0, 0, 0, 20]
+    assert told["row_steps_per_second"] == [160, 0, 0, 0, 0, 0, 0, 0, 1000, 100]
+    assert told["lanes_from"] == [(0.0, 16), (1.0, 128)]
+    assert told["without_steps"] == [(1.0, 9.0)]

@@ -15,7 +15,9 @@ Each run is a process of its own that starts workers, which load the model, and 
               out, warming up and the last rows, which leave lanes unfilled, are counted
     middle    rows a second between a fifth and four fifths of the rows, where all are busy
 
-A worker is busy while it waits neither for examples nor for its results to be taken.
+A worker is busy while it waits neither for examples nor for its results to be taken. Below the
+table stands what each did in every tenth of the solving time, how many lanes it found and when, and
+when there were no steps for two seconds: it compiled, certified or had no rows.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import sys
 import time
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -37,6 +40,7 @@ from common import Record, table
 
 ROOT = Path(__file__).parents[2]
 GIB = "DCM_BENCH_GIB"
+STILL = 2.0  # seconds
 
 
 def experiment(kind: str, rows: int, args: argparse.Namespace) -> Any:
@@ -92,6 +96,35 @@ def texts(rows: int, args: argparse.Namespace, *, shorten: bool) -> Any:
     return dcm.find("dataset", "bench-first")(source, rows, shorten)
 
 
+Seen = tuple[float, int, int, int]
+"""When a worker had finished how many rows, in how many row-steps, with how many lanes."""
+
+
+def timeline(seen: list[Seen], start: float, stop: float) -> Record:
+    """What a worker did between two times, in tenths of them."""
+    ends = [start + (stop - start) * number / 10 for number in range(11)]
+    until = [
+        next((each for each in reversed(seen) if each[0] <= end), (0.0, 0, 0, 0)) for end in ends
+    ]
+    lanes = [
+        (round(now[0] - start, 1), now[3])
+        for before, now in pairwise([(0.0, 0, 0, 0), *seen])
+        if now[3] != before[3]
+    ]
+    moved = [seen[0], *(b for a, b in pairwise(seen) if b[2] != a[2])] if seen else []
+    times = [*(each[0] for each in moved), stop]
+    return {
+        "finished": [b[1] - a[1] for a, b in pairwise(until)],
+        "row_steps_per_second": [
+            round((b[2] - a[2]) * 10 / (stop - start)) for a, b in pairwise(until)
+        ],
+        "lanes_from": lanes,
+        "without_steps": [
+            (round(a - start, 1), round(b - start, 1)) for a, b in pairwise(times) if b - a > STILL
+        ],
+    }
+
+
 class Watch:
     """Notes when rows are finished, host memory, and how busy the cards say they are."""
 
@@ -99,6 +132,7 @@ class Watch:
         self.ready: float | None = None
         self.marks: list[tuple[float, int]] = []
         self.host: list[tuple[int, int]] = []  # finished, MiB of this process and all workers
+        self.workers: dict[str, list[Seen]] = {}
         self.cards: dict[int, list[tuple[float, int]]] = {}
         self.over = Event()
         Thread(target=self._look_at_cards, daemon=True).start()
@@ -109,6 +143,11 @@ class Watch:
         now = time.perf_counter()
         if self.ready is None and any(each.device for each in progress.workers):
             self.ready = now
+        for each in progress.workers:
+            seen = self.workers.setdefault(each.name, [])
+            state = each.finished, each.row_steps, each.lanes
+            if each.device and (not seen or seen[-1][1:] != state):
+                seen.append((now, *state))
         if not self.marks or progress.finished > self.marks[-1][1]:
             self.marks.append((now, progress.finished))
             pids = [os.getpid(), *(each.pid for each in progress.workers if each.pid)]
@@ -175,6 +214,7 @@ def one(kind: str, rows: int, workers: int, args: argparse.Namespace) -> Record:
         "finished": [each["finished"] for each in parts],
         "busy": [1 - each["waited"] / each["seconds"] for each in parts],
         "cards_busy": cards,
+        "timelines": [timeline(watch.workers[each["name"]], start, last) for each in parts],
         "peak_gib": [each["peak_memory_bytes"] / 2**30 for each in parts],
         "host_mib_at_a_fifth_and_at_nine_tenths": spread,
         "whole_seconds": whole,
@@ -296,6 +336,9 @@ def report(found: list[Record]) -> str:
         for each in found
     ]
     text = ["", found[-1]["device"], table(head, lines)]
+    for number, line in enumerate(found[-1]["timelines"]):
+        text += [f"worker {number} of the last run"]
+        text += [f"    {name.replace('_', ' ')}: {told}" for name, told in line.items()]
     for kind in ("smollm2", "shape"):
         runs = [each for each in found if each["part"] == kind]
         if len(runs) == 2:

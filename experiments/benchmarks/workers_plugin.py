@@ -44,8 +44,9 @@ class LimitedShape(Shape):
     def load(self) -> Any:
         limits = os.environ.get(GIB)
         if limits and self.device.type == "cuda":
-            card = int(os.environ["CUDA_VISIBLE_DEVICES"])
-            limit_memory(float(limits.split(",")[card]), torch.device("cuda", 0))
+            each = limits.split(",")
+            card = int(os.environ["CUDA_VISIBLE_DEVICES"]) % len(each)
+            limit_memory(float(each[card]), torch.device("cuda", 0))
         torch.manual_seed(0)  # all workers have one model
         return super().load()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ _GLANCE = 0.5  # seconds
 _FAREWELL = 10.0  # seconds that workers have to say how they ended
 _HOPELESS = 20  # workers lost in a row, with nothing finished
 _AT_START = 3  # likewise before they had anything to do
+_SILENCE = 300.0  # seconds without a word that are told; workers speak after each step
 
 
 class Many:
@@ -44,7 +46,7 @@ class Many:
         experiment: how they solve.
         engine: where they are.
         on_step: called when a worker has said how far it is, and now and then.
-        warn: told of workers that were lost, a line each.
+        warn: told of workers that were lost, or that have fallen silent, a line each.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Many:
         self._progress: dict[str, WorkerProgress] = {}
         self._stats: dict[str, Stats] = {}
         self._wanting: dict[str, int] = {}
+        self._spoke: dict[str, float] = {}
         self._dispatch = Dispatch(())
         self._looking = ""
         self._looked: Looked | None = None
@@ -116,6 +119,7 @@ class Many:
                     self._in_a_row = 0
                     yield lines
                 self._serve()
+            self._tell_silent()
             self._on_step()
         self._say_farewell()
 
@@ -152,6 +156,7 @@ class Many:
     def _heard(self) -> Iterator[list[dict[str, Any]]]:
         """Listen to the workers for a moment; the lines of each message, which may have none."""
         for name, message in self.engine.receive(_GLANCE):
+            self._spoke[name] = time.monotonic()
             if isinstance(message, Gone):
                 yield self._lost(name, message.why)
             else:
@@ -172,6 +177,7 @@ class Many:
             self._looked = Looked(**told)
         elif kind == "take":
             self._wanting[name] = told["count"]
+            self._dispatch.through(name, told["through"])
         elif kind == "stats":
             self._note(name, told)
             self._on_step()
@@ -200,6 +206,7 @@ class Many:
         self._set(name, device=facts.device, state="waiting")
 
     def _note(self, name: str, told: dict[str, Any]) -> None:
+        self._dispatch.through(name, told.pop("through"))
         times = {key: told.pop(key) for key in ("seconds", "waited", "peak_memory_bytes")}
         stats = self._stats[name] = Stats(**told)
         self._set(name, lanes=stats.lanes, row_steps=stats.row_steps, **times)
@@ -210,7 +217,8 @@ class Many:
     def _serve(self) -> None:
         """Give examples to those that have asked for some."""
         for name, count in list(self._wanting.items()):
-            given = self._dispatch.give(name, count, self._share(name))
+            workers = self.engine.workers
+            given = self._dispatch.give(name, count, self._share(name), workers)
             if given:
                 del self._wanting[name]
                 self.engine.send(name, pack({"kind": "tasks", "tasks": given}))
@@ -253,6 +261,21 @@ class Many:
                 line["content"] = self._run.ref(line["id"])
         self._set(name, finished=self._progress[name].finished + len(lines))
         return lines
+
+    def _tell_silent(self) -> None:
+        """Say which workers have examples and have said nothing for long, once each time.
+
+        None is ended for it: a step may take long.
+        """
+        for name, spoke in self._spoke.items():
+            had = self._dispatch.held(name)
+            if had and time.monotonic() - spoke >= _SILENCE:
+                self._spoke[name] = math.inf
+                it = self._progress[name]
+                self._warn(
+                    f"Worker {name} on {it.host} has said nothing for {_SILENCE / 60:.0f} minutes; "
+                    f"if it hangs end its process, {it.pid}, and its {had} examples are given on"
+                )
 
     def _lost(self, name: str, why: str) -> list[dict[str, Any]]:
         """Give on what a worker had; lines of the examples that are given up."""

@@ -180,6 +180,7 @@ class _Worker:
             {
                 "kind": "stats",
                 **attrs.asdict(self.solving.stats),
+                "through": self.supply.through,
                 "seconds": self.told_at - self.began,
                 "waited": self.way.waited,
                 "peak_memory_bytes": self.solving.peak_memory(),
@@ -207,8 +208,15 @@ class _Supply(Iterator[Example]):
         self._way, self._solving, self._before_waiting = way, solving, before_waiting
         self._ready: deque[tuple[int, str]] = deque()
         self._asked = False
+        self._got = 0
         self.over = False
         self.held = 0
+
+    @property
+    def through(self) -> int:
+        """How many of the examples that it got need no lane any more."""
+        waiting = len(self._ready) + self.held - self._solving.stats.uncertified
+        return self._got - waiting
 
     def __next__(self) -> Example:
         while True:
@@ -225,10 +233,12 @@ class _Supply(Iterator[Example]):
         while not self._ready and not self.over:
             if not self._asked:
                 lanes = self._solving.stats.lanes
-                room = lanes + max(_SPARE, lanes // 8) - self.held
+                # Those that wait to be certified, for many steps perhaps, need no lane any more.
+                running = self.held - self._solving.stats.uncertified
+                room = lanes + max(_SPARE, lanes // 8) - running
                 if room < 1:
                     return False
-                self._way.send({"kind": "take", "count": room})
+                self._way.send({"kind": "take", "count": room, "through": self.through})
                 self._asked = True
             if self.held:
                 told = self._way.poll()
@@ -239,5 +249,7 @@ class _Supply(Iterator[Example]):
                 told = self._way.wait()
             self._asked = False
             self.over = told["kind"] == "end"
-            self._ready.extend((place, key) for place, key in told.get("tasks", ()))
+            tasks = told.get("tasks", ())
+            self._got += len(tasks)
+            self._ready.extend((place, key) for place, key in tasks)
         return bool(self._ready)

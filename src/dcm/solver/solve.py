@@ -160,9 +160,12 @@ class _Run:
             if len(self.lanes):
                 for ended in self._step():
                     self._sort(ended)
+            self.stats.uncertified = len(self.unverified)
             if self.unverified and self._certification_is_due():
                 self.waited = 0
-                yield from self._finished(self._certify())
+                certified = self._certify()
+                self.stats.uncertified = 0
+                yield from self._finished(certified)
             if not (len(self.lanes) or self.waiting or self.unverified or self._more()):
                 yield from self._finished(self.failed)
                 return

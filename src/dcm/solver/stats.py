@@ -16,6 +16,7 @@ class Stats:
         active: how many are.
         examples: examples taken from the source.
         finished: outcomes given out.
+        uncertified: examples that have ended and wait to be certified with others.
         exact: how many of them are exact.
         certified: how many of them are certified.
         row_steps: measurements computed.
@@ -33,6 +34,7 @@ class Stats:
     active: int = 0
     examples: int = 0
     finished: int = 0
+    uncertified: int = 0
     exact: int = 0
     certified: int = 0
     row_steps: int = 0
