@@ -15,9 +15,9 @@ from dcm.memory_limit import is_out_of_memory
 # The least length at which anything is tried: up to it all lengths are taken to be alike.
 _LEAST = 64
 
-# How far the gradient may be from the true one. In few bits differences are coarse, and what a
-# layer drops is most of it.
-_GRADIENT, _GRADIENT_IN_FEW_BITS = 0.05, 0.5
+# How far the gradient may be from the true one. In few bits differences are coarse: deep models in
+# bfloat16 showed 0.08, in 4 bits 0.2, and what layers drop is 0.37 of it and more.
+_GRADIENT, _GRADIENT_IN_FEW_BITS = 0.05, 0.25
 
 
 class Tried:
