@@ -105,6 +105,16 @@ def test_a_plan_depends_on_what_is_asked():
     assert plan(shape, base.weights // 2).lanes == 0
 
 
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3_moe"])
+def test_block_fp8_takes_a_byte_a_weight_of_layers(architecture):
+    """A byte each of linear layers and experts, and a scale for 128 x 128 of them."""
+    shape = shape_of(config_of(architecture), torch.bfloat16)
+    layers = shape.linears + shape.experts
+    found = plan(shape, GIB, quantize="block-fp8")
+    assert found.weights == round(2 * (shape.parameters - layers) + layers * (1 + 4 / 128**2))
+    assert found.copies == 2 * max(shape.largest_linear, shape.largest_experts)
+
+
 def test_a_model_that_cannot_be_run_so_is_refused():
     config = AutoConfig.for_model("qwen2", **{**SIZES, "num_attention_heads": 3})
     config.head_dim = None

@@ -43,6 +43,18 @@ def test_a_checkpoint_in_four_bits_is_planned_as_it_is(command, model) -> None:
     assert "int8" not in done.stdout
 
 
+def test_a_checkpoint_in_block_fp8_stays_so_on_a_gpu(command, model) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    (model / "config.json").write_text(json.dumps(config))
+    found = {}
+    for device in ("cuda", "cpu"):
+        given = ("--model", str(model), "--memory", "1GiB", "--device", device)
+        lines = command("plan", *given).stdout.splitlines()
+        found[device] = [line.split()[0] for line in lines[4 : lines.index("", 3)]]
+    assert found == {"cuda": ["block-fp8"], "cpu": ["as", "int8", "int4", "nf4", "mxfp4"]}
+
+
 def test_a_model_that_does_not_fit_has_no_lanes(command, model) -> None:
     done = command("plan", "--model", str(model), "--memory", "100KiB", "--quantize", "int8")
     assert done.exit_code == 0

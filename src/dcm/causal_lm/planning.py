@@ -30,10 +30,13 @@ _BITS: dict[str, float] = {
     "torchao-fp8": 8,
     "int4": 4.5,
     "mxfp4": 4.25,
+    "block-fp8": 8 + 32 / 128**2,
 }
 # A row's contents, gradients, moments and copies: content, the best one, the one measured, its
 # gradient, two moments, and what a step makes on its way; float32.
 _CONTENTS = 8
+# Most experts of a checkpoint in block-fp8 that transformers has dense at once, bytes.
+_FP8_EXPERTS = 2**30
 # Most logits at once on a GPU, and bytes of each: its own, in float32, softmax and gradient.
 _LOGITS, _LOGIT_BYTES = 1 << 27, 14
 # The share of what is free that the solver gives to rows.
@@ -181,7 +184,7 @@ def plan(
     tokens: int = 16,
     targets: int = 2,
     layout: Literal["prefix", "suffix"] = "prefix",
-    quantize: Quantize | None = None,
+    quantize: Quantize | Literal["block-fp8"] | None = None,
     compute: Compute | None = None,
     compiled: bool = True,
 ) -> Plan:
@@ -194,7 +197,8 @@ def plan(
         tokens: of a target, its closing one included.
         targets: of a row.
         layout: with `suffix` a content is computed once for all of its targets.
-        quantize: in what the layers' weights are kept.
+        quantize: in what the layers' weights are kept; `block-fp8` is that of checkpoints in it,
+            on a GPU.
         compute: what linear layers multiply in, with copies of them.
         compiled: whether layers are compiled.
     """
@@ -202,7 +206,7 @@ def plan(
     dense = quantize in ("int4", "mxfp4")
     packed = 0
     if quantize is not None:
-        packed = shape.experts if dense else 0
+        packed = shape.experts if dense or quantize == "block-fp8" else 0
         if quantize != "mxfp4" or not shape.experts:
             packed += shape.linears
     weights = (shape.parameters - packed) * size + packed * _BITS.get(str(quantize), 0) / 8
@@ -210,6 +214,9 @@ def plan(
     if dense:
         # An expert layer's weights are dense together, linear layers' one by one.
         copies += max(shape.largest_experts, shape.largest_linear) * size
+    elif quantize == "block-fp8":
+        # Dense in the backward pass, likewise, but not all experts together.
+        copies += max(min(shape.largest_experts * size, _FP8_EXPERTS), shape.largest_linear * size)
     contents = 1 if layout == "suffix" else targets
     positions = contents * slots + targets * tokens
     kept = shape.kept

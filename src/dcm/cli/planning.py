@@ -134,7 +134,7 @@ def _shape(request: PlanRequest) -> tuple[Shape, str | None]:
         there = "There is no such folder" if nowhere else " ".join(str(error).split())
         do = "Give a folder with config.json, that file, or a name on the hub"
         raise GeneratorError(asked, there, do) from error
-    stated = _stated(config)
+    stated = _stated(config, request.device)
     name = request.dtype or str(config.dtype or "bfloat16").removeprefix("torch.")
     dtype = getattr(torch, DTYPES.get(name, name), None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
@@ -142,14 +142,17 @@ def _shape(request: PlanRequest) -> tuple[Shape, str | None]:
     return shape_of(config, dtype), stated
 
 
-def _stated(config: Any) -> str | None:
+def _stated(config: Any, device: str) -> str | None:
     """The form of a checkpoint that is quantised, taken out of its config."""
     stated = getattr(config, "quantization_config", None)
     if stated is None:
         return None
     del config.quantization_config
     method = stated["quant_method"] if isinstance(stated, dict) else stated.quant_method
-    return {"mxfp4": "mxfp4", "compressed-tensors": "int4"}.get(str(method))
+    forms = {"mxfp4": "mxfp4", "compressed-tensors": "int4"}
+    if device == "cuda":
+        forms["fp8"] = "block-fp8"  # on a CPU it is dequantised as it is read
+    return forms.get(str(method))
 
 
 def bytes_of(text: str) -> int:
