@@ -64,12 +64,16 @@ def test_losses_gradients_and_texts_are_those_of_the_plain_model(architectures, 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_optimised_is_refused_before_anything_is_computed(
-    architectures, name, tmp_path
+    architectures, name, tmp_path, monkeypatch
 ):
+    """At once: not loaded again for each example."""
     architectures.save_tiny(name, tmp_path / "model")
     generator = find("generator", "transformers")(model=str(tmp_path / "model"), device="cpu")
+    loads, load = [], type(generator).load
+    monkeypatch.setattr(type(generator), "load", lambda self: loads.append(self) or load(self))
     with pytest.raises(GeneratorError, match=REFUSED[name]):
         Experiment(generator=generator).run(tmp_path / "run")
+    assert len(loads) == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -73,6 +73,9 @@ def look_at_examples(experiment: Experiment, on_looked: Callable[[int, int], Non
         if example.id in found.examples:
             asked = f"the data set has the id {example.id!r} twice"
             raise UsageError(asked, "", "Ids must differ")
+        if not found.examples:
+            # A model that cannot be loaded is no example's failure, and is tried once.
+            generator.context_length  # noqa: B018 - loads it
         found.examples[example.id] = of_example(example)
         found.places.append(place)
         try:
