@@ -164,6 +164,9 @@ def test_one_engine_serves_several_runs(alone, tmp_path) -> None:
         assert read(tmp_path / name) == read(alone)
 
 
+AXES = {"slots": [4, 8]}
+
+
 def sweep_of(axes: dict[str, list[int]], folder: Path, **options: Any) -> dict[str, Any]:
     """What each cell of a sweep says."""
     rows = dcm.sweep(folder, small(6), axes, **options)
@@ -171,19 +174,25 @@ def sweep_of(axes: dict[str, list[int]], folder: Path, **options: Any) -> dict[s
     return {row["cell"]: read(folder / row["cell"]) for row in rows}
 
 
-def test_the_cells_of_a_sweep_are_the_same_with_workers(tmp_path) -> None:
-    axes = {"slots": [4, 8]}
-    before = sweep_of(axes, tmp_path / "alone")
-    assert sweep_of(axes, tmp_path / "many", engine="local", workers=2) == before
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """A sweep by one process: its folder, and what each cell says."""
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, sweep_of(AXES, folder)
+
+
+def test_the_cells_of_a_sweep_are_the_same_with_workers(swept, tmp_path) -> None:
+    before = swept[1]
+    assert sweep_of(AXES, tmp_path / "many", engine="local", workers=2) == before
     for cell in before:
         summary = json.loads((tmp_path / "many" / cell / "summary.json").read_text())
         assert len(summary["workers"]) == 2
 
 
-def test_ranks_work_for_a_sweep_until_it_is_over(tmp_path) -> None:
+def test_ranks_work_for_a_sweep_until_it_is_over(swept, tmp_path) -> None:
     """Also for one that has nothing left to do."""
-    before = sweep_of({"slots": [4, 8]}, tmp_path / "alone")
-    command = [sys.executable, "-m", "dcm", "sweep", str(tmp_path / "alone" / "slots=4")]
+    folder, before = swept
+    command = [sys.executable, "-m", "dcm", "sweep", str(folder / "slots=4")]
     command += ["--set", "slots=4,8", "--engine=torchrun", "--no-track", "--out"]
     for _ in range(2):
         ranks = started_ranks([*command, str(tmp_path / "ranks")])
