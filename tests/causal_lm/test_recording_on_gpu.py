@@ -71,6 +71,25 @@ def test_a_function_that_waits_goes_on_and_leaves_the_process_alone():
     assert torch.cuda.memory_reserved() <= before
 
 
+def test_a_recording_that_failed_keeps_no_memory(monkeypatch):
+    monkeypatch.setattr(recording, "_SHARE", 1.0)
+    recordings = Recordings(torch.device("cuda"))
+
+    def waits(first, other):
+        wide = first[:, :, None].expand(-1, -1, 1 << 23).sin()  # 0.7 GB for four lines
+        assert wide.mean().item() < 1e9
+        return wide.mean(2) + other[:, None], first.detach().sum(1)
+
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    for _ in range(8):
+        result(partial(recordings.run, waits, "waits", 4), *drawn(4))
+        torch.cuda.synchronize()
+    assert not recordings.made
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() - before < 1 << 28
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_recording_that_would_take_too_much_is_not_made(share, monkeypatch):
     monkeypatch.setattr(recording, "_SHARE", share)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
 from dcm.causal_lm.trials import Rounding
 from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory
@@ -174,18 +175,20 @@ class _Steps:
             self._step()
         elif self._graph is None:
             self._step()  # as it is, which loads what the recording needs
-            self._graph = torch.cuda.CUDAGraph()
-            stream = torch.cuda.Stream(self._chosen.device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                self._graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self._step()
-                finally:
-                    self._graph.capture_end()
-            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = self._recorded()
         else:
             self._graph.replay()
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(self._chosen.device)  # type: ignore[no-untyped-call]
+        try:
+            with beside(stream), recorded(graph):
+                self._step()
+        except RuntimeError:
+            mend(stream)
+            raise
+        return graph
 
     def _step(self) -> None:
         embedded = self._model.get_input_embeddings()(self._chosen)[:, None]
