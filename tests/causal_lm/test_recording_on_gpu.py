@@ -143,3 +143,23 @@ def test_a_run_within_a_small_part_of_the_memory_ends():
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert sum(each.exact for each in solved) == 300
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_on_another_than_the_current_device_is_recorded_too(dtype):
+    found = {}
+    for device in ("cuda:0", "cuda:1"):
+        generator = find("generator", "nano")(device=device, dtype=dtype)
+        assert generator.lm.packs("prefix", 64) is not None
+        ids = [generator.encode(text) for text in ("Who was it?", "she")]
+        lead = generator.embed(torch.tensor([5, 9], device=device))
+        row, weight = torch.zeros(2, dtype=torch.int64, device=device), lead.new_ones(2)
+        strands = Strands(row, lead, ids, weight, 1, "prefix")
+        lm = CausalLM(generator.lm.model, generator.lm.tokenizer, compiled=False)
+        for _ in range(8):
+            leaf = generator.embed(torch.arange(8, device=device))[None].requires_grad_()
+            nll = lm.score(leaf, strands).nll
+            found[device] = nll.detach().cpu(), torch.autograd.grad(nll.sum(), leaf)[0].cpu()
+        assert lm._packed._recordings.made
+    assert same(*found.values())

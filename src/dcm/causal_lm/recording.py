@@ -112,7 +112,7 @@ class Recordings:
             if self._passes <= _WARM or self._timed is not None:
                 return function(first, *others)
             timed = _Timed(positions)
-            with timed.watched():
+            with timed.watched(first.device):
                 result = function(first, *others)
             self._timed = timed  # only now: a pass that fails, of memory say, tells nothing
             return result
@@ -253,11 +253,13 @@ class _Timed:
         self._starting = 0.0
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, device: torch.device) -> Iterator[None]:
+        """Within it the pass is started; `device` need not be the current one."""
+        stream = torch.cuda.current_stream(device)
         began = time.perf_counter()
-        self._events[0].record()
+        self._events[0].record(stream)
         yield
-        self._events[1].record()
+        self._events[1].record(stream)
         self._starting = time.perf_counter() - began
 
     @property
