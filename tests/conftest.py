@@ -95,7 +95,7 @@ def recordings() -> Iterator[type[PlainRecording]]:
             "_forward_and_backward",
             lambda _function, first, *_: PlainRecording.needed * len(first),
         )
-        patch.setattr(recording, "_mend", lambda _: None)
+        patch.setattr(recording, "mend", lambda _: None)
         patch.setattr(recording.Recordings, "__init__", as_on_a_gpu)
         patch.setattr(recording.Recordings, "_stream", None)
         patch.setattr(recording.Recordings, "_pool", None)

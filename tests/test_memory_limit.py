@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -15,6 +17,9 @@ from dcm.memory_limit import gives_way, in_parts, is_out_of_memory
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
@@ -52,6 +57,25 @@ def test_what_is_kept_for_speed_gives_way_before_a_batch_is_halved():
 
     assert in_parts(double, [1, 2, 3]) == [2, 4, 6]
     assert sizes == [3, 3]
+
+
+def test_what_failed_is_gone_before_it_is_tried_again():
+    """Also where an error is in a circle with what it came through."""
+    left = []
+
+    def fails_once(items):
+        if not left:
+            tensor = torch.ones(8)
+            left.append(weakref.ref(tensor))
+            try:
+                out_of_memory()
+            except torch.OutOfMemoryError as error:
+                kept = error  # whose traceback has this frame, which has it
+                raise kept from None
+        assert left[0]() is None
+        return list(items)
+
+    assert in_parts(fails_once, [1, 2]) == [1, 2]
 
 
 def test_a_single_row_too_many_is_told():

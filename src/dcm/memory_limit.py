@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 from weakref import WeakSet
@@ -13,14 +14,15 @@ from dcm.errors import GeneratorError
 T = TypeVar("T")
 U = TypeVar("U")
 
-_SAID = ("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory")
+# CUDA's runtime and driver, Triton, and libraries each have a sentence of their own.
+_SAID = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device's memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU allocator, the CUDA driver and some CUDA libraries raise another RuntimeError.
+    # All but torch's own allocator of a GPU's memory raise another RuntimeError.
     return isinstance(error, RuntimeError) and any(each in str(error) for each in _SAID)
 
 
@@ -42,6 +44,8 @@ def gives_way(keeper: Keeper) -> None:
 def make_way() -> bool:
     """Memory ran out: let go of what only makes things faster. False if there is nothing left."""
     gone = [keeper.let_go() for keeper in list(_keepers)]
+    # What failed may be in circles, of an error and the frames that it came through, say.
+    gc.collect()
     free_cached_memory()
     return any(gone)
 

@@ -71,6 +71,25 @@ def test_a_function_that_waits_goes_on_and_leaves_the_process_alone():
     assert torch.cuda.memory_reserved() <= before
 
 
+def test_a_recording_that_failed_keeps_no_memory(monkeypatch):
+    monkeypatch.setattr(recording, "_SHARE", 1.0)
+    recordings = Recordings(torch.device("cuda"))
+
+    def waits(first, other):
+        wide = first[:, :, None].expand(-1, -1, 1 << 23).sin()  # 0.7 GB for four lines
+        assert wide.mean().item() < 1e9
+        return wide.mean(2) + other[:, None], first.detach().sum(1)
+
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    for _ in range(8):
+        result(partial(recordings.run, waits, "waits", 4), *drawn(4))
+        torch.cuda.synchronize()
+    assert not recordings.made
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() - before < 1 << 28
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_recording_that_would_take_too_much_is_not_made(share, monkeypatch):
     monkeypatch.setattr(recording, "_SHARE", share)
@@ -124,3 +143,23 @@ def test_a_run_within_a_small_part_of_the_memory_ends():
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert sum(each.exact for each in solved) == 300
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_on_another_than_the_current_device_is_recorded_too(dtype):
+    found = {}
+    for device in ("cuda:0", "cuda:1"):
+        generator = find("generator", "nano")(device=device, dtype=dtype)
+        assert generator.lm.packs("prefix", 64) is not None
+        ids = [generator.encode(text) for text in ("Who was it?", "she")]
+        lead = generator.embed(torch.tensor([5, 9], device=device))
+        row, weight = torch.zeros(2, dtype=torch.int64, device=device), lead.new_ones(2)
+        strands = Strands(row, lead, ids, weight, 1, "prefix")
+        lm = CausalLM(generator.lm.model, generator.lm.tokenizer, compiled=False)
+        for _ in range(8):
+            leaf = generator.embed(torch.arange(8, device=device))[None].requires_grad_()
+            nll = lm.score(leaf, strands).nll
+            found[device] = nll.detach().cpu(), torch.autograd.grad(nll.sum(), leaf)[0].cpu()
+        assert lm._packed._recordings.made
+    assert same(*found.values())

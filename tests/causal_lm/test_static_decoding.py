@@ -33,3 +33,22 @@ def test_a_model_without_such_a_cache_is_decoded_as_before(build) -> None:
     lm = build("mamba")
     content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
     assert StaticDecoding(lm.model, lm.end).decode(content, lead, [4, 4], "prefix") is None
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_no_position_is_read_that_the_model_lacks(build, name) -> None:
+    """It has 768, between two powers of two; of one beyond a GPU would end the process."""
+    lm = build(name)
+    content, lead = torch.zeros(1, 500, 64), torch.zeros(1, 64)
+    read = set()
+
+    def look(_module, _given, options):
+        read.add(options["inputs_embeds"].shape[1])
+
+    hook = lm.model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        found = StaticDecoding(lm.model, lm.end).decode(content, lead, [20], "prefix")
+    finally:
+        hook.remove()
+    assert found is not None
+    assert max(read) < 768

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dcm import Baselines, Example, GeneratorError, Optimizer, Status, find, solve
 from dcm.solver import Stats
+from dcm.solver.batch import Batch
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
 
 
@@ -101,6 +102,32 @@ def test_short_memory_changes_no_result(results, memory, lanes, count):
     assert short == plenty
     assert stats.lanes <= max(memory, lanes)
     assert stats.row_steps == sum(each["steps"][1] for each in plenty.values())
+
+
+@pytest.mark.parametrize("room", [1, 2, 5])
+def test_memory_that_ends_where_rows_take_lanes_loses_nothing(results, room, monkeypatch):
+    """Neither those that begin nor those that go on."""
+    join = Batch.join
+
+    def short_of_memory(self, other):
+        if len(self.step) + len(other.step) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return join(self, other)
+
+    task = numbers(9)
+    plenty = results(QuadraticGenerator(), task, **options(lanes=6))
+    monkeypatch.setattr(Batch, "join", short_of_memory)
+    assert results(QuadraticGenerator(memory=4), task, **options(lanes=6)) == plenty
+
+
+def test_a_row_that_finds_no_room_in_a_lane_is_an_error_that_says_so(results, monkeypatch):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(TakesMemory, "init", out_of_memory)
+    optimizer = TakesMemory(find("optimizer", "adam")(), 4)
+    with pytest.raises(GeneratorError, match=r"one row alone does not fit.*Use fewer slots"):
+        results(QuadraticGenerator(), numbers(3), **options(optimizer=optimizer))
 
 
 def test_short_memory_with_baselines_changes_no_result(results):

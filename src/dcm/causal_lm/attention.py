@@ -153,7 +153,11 @@ def _packed(
         return found[0], lse
     from dcm.causal_lm import kernels
 
-    return kernels.forward(query, key, value, starts_q, starts_k, longest_q, scale, window, sinks)
+    # Triton starts its kernels on the current device, wherever the tensors are.
+    with torch.cuda.device(query.device):
+        return kernels.forward(
+            query, key, value, starts_q, starts_k, longest_q, scale, window, sinks
+        )
 
 
 @_packed.register_fake
@@ -212,10 +216,11 @@ def _packed_backward(
         return in_query[0], _gathered(in_key[0], key), _gathered(in_value[0], value)
     from dcm.causal_lm import kernels
 
-    return kernels.backward(
-        slope, query, key, value, found, lse,
-        starts_q, starts_k, longest_q, longest_k, scale, window,
-    )  # fmt: skip
+    with torch.cuda.device(query.device):
+        return kernels.backward(
+            slope, query, key, value, found, lse,
+            starts_q, starts_k, longest_q, longest_k, scale, window,
+        )  # fmt: skip
 
 
 @_packed_backward.register_fake

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.memory_limit import (
     allowed_on_gpu,
     begin_peak,
@@ -112,7 +112,7 @@ class Recordings:
             if self._passes <= _WARM or self._timed is not None:
                 return function(first, *others)
             timed = _Timed(positions)
-            with timed.watched():
+            with timed.watched(first.device):
                 result = function(first, *others)
             self._timed = timed  # only now: a pass that fails, of memory say, tells nothing
             return result
@@ -196,7 +196,7 @@ class Recordings:
         except RuntimeError:
             # The function waits for the GPU, which no recording can, or memory has run out. What
             # there was until now is as good.
-            _mend(self._stream)
+            mend(self._stream)
             self._failed += 1
             if self._failed == _FAILURES:
                 self.limit = 0
@@ -221,7 +221,7 @@ class Recordings:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            _mend(self._stream)
+            mend(self._stream)
         # A kernel had to be compiled or loaded, which no recording can.
         _forward_and_backward(function, first, others, self._stream)
         return Recording(function, first, others, self._stream, self._pool)
@@ -253,11 +253,13 @@ class _Timed:
         self._starting = 0.0
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, device: torch.device) -> Iterator[None]:
+        """Within it the pass is started; `device` need not be the current one."""
+        stream = torch.cuda.current_stream(device)
         began = time.perf_counter()
-        self._events[0].record()
+        self._events[0].record(stream)
         yield
-        self._events[1].record()
+        self._events[1].record(stream)
         self._starting = time.perf_counter() - began
 
     @property
@@ -299,12 +301,12 @@ class Recording:
         self._first = first.detach().clone()
         self._others = [each.detach().clone() for each in others]
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with _beside(stream), torch.enable_grad():
-            with _recorded(self._forward, pool):
+        with beside(stream), torch.enable_grad():
+            with recorded(self._forward, pool):
                 leaf = self._first.detach().requires_grad_()
                 found, aside = function(leaf, *self._others)
             self._slope = torch.empty_like(found)
-            with _recorded(self._backward, pool):
+            with recorded(self._backward, pool):
                 (self._gradient,) = torch.autograd.grad(found, leaf, self._slope)
         self._found, self._aside = found.detach(), aside.detach()
 
@@ -346,49 +348,14 @@ class _Replay(torch.autograd.Function):
         return None, None, ctx.recording.backward(slope), *(None,) * ctx.others
 
 
-@contextmanager
-def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
-    """Within it work is put on `stream`, after all that was put on the current one."""
-    current = torch.cuda.current_stream(stream.device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        yield
-    current.wait_stream(stream)
-
-
 def _forward_and_backward(
     function: Function, first: Tensor, others: Sequence[Tensor], stream: torch.cuda.Stream
 ) -> int:
     """Most bytes that it took."""
     begin_peak(stream.device)
     before = torch.cuda.memory_allocated(stream.device)
-    with _beside(stream), torch.enable_grad():
+    with beside(stream), torch.enable_grad():
         leaf = first.detach().requires_grad_()
         found, _ = function(leaf, *others)
         torch.autograd.grad(found, leaf, torch.ones_like(found))
     return int(torch.cuda.max_memory_allocated(stream.device)) - before
-
-
-@contextmanager
-def _recorded(graph: torch.cuda.CUDAGraph, pool: Any = None) -> Iterator[None]:
-    """Within it work on the current stream is recorded, not done."""
-    # `torch.cuda.graph` would first give all cached memory back, which takes longer than the rest.
-    graph.capture_begin(pool, "thread_local")
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that nothing is recorded, where that failed
-            try:
-                graph.capture_end()
-            except RuntimeError:
-                # Torch takes it to go on, and gives no cached memory back while it does.
-                with suppress(RuntimeError):
-                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), graph.pool())
-                raise
-
-
-def _mend(stream: torch.cuda.Stream) -> None:
-    """Make torch draw random numbers again, which it refuses after a recording that failed."""
-    with _beside(stream), _recorded(torch.cuda.CUDAGraph()):
-        pass

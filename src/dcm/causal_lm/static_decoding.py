@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
+from dcm.causal_lm.positions import stated_context
 from dcm.causal_lm.trials import Rounding
 from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory
 
@@ -41,6 +43,7 @@ class StaticDecoding:
     def __init__(self, model: Any, end: int) -> None:
         self._model = model
         self._end = end
+        self._most = stated_context(model)
         self._steps: dict[tuple[int, int], _Steps] = {}
         self._holds: dict[int, bool] = {}
         self._share = _SHARE
@@ -58,7 +61,7 @@ class StaticDecoding:
     ) -> list[list[int]] | None:
         """As `decode_greedily`; None where the model's steps are not those of a growing cache."""
         longest = content.shape[1] + 1 + max(limits)
-        if not self._is_true(_power(longest)):
+        if not self._is_true(self._length(longest)):
             return None
         # A batch takes as long as its longest text: short ones go by themselves.
         groups: dict[int, list[int]] = {}
@@ -76,7 +79,7 @@ class StaticDecoding:
         return texts
 
     def _chosen(self, prompt: Tensor, limits: list[int], longest: int) -> list[list[int]] | None:
-        key = max(_SHORT, 1 << (len(prompt) - 1).bit_length()), _power(longest)
+        key = max(_SHORT, 1 << (len(prompt) - 1).bit_length()), self._length(longest)
         steps = self._steps.pop(key, None)
         try:
             steps = steps or _Steps(self._model, self._end, *key)
@@ -99,6 +102,14 @@ class StaticDecoding:
         while self._steps and sum(each.bytes for each in self._steps.values()) > most:
             del self._steps[next(iter(self._steps))]
 
+    def _length(self, longest: int) -> int:
+        """Positions of a cache for texts of up to `longest`.
+
+        Not beyond what the model takes: of a position that it has not a CPU raises an error, and a
+        GPU ends the process.
+        """
+        return min(_power(longest), max(longest, self._most or _power(longest)))
+
     @torch.no_grad()
     def _is_true(self, length: int) -> bool:
         """Whether a cache of this size gives the logits of no cache; tried once."""
@@ -114,7 +125,9 @@ class StaticDecoding:
                 cache = _cache(model, length)
                 parts = [embedded[:, :-3], *embedded[:, -3:].split(1, 1)]
                 found = [_logits(model, part, cache)[:, -1] for part in parts][-1]
-                true = model(inputs_embeds=embedded, use_cache=False).logits[:, -1]
+                # Of all positions the logits would be gigabytes.
+                last = {"use_cache": False, "logits_to_keep": 1}
+                true = model(inputs_embeds=embedded, **last).logits[:, -1]
                 off = (found.float() - true.float()).abs().max()
                 rounding = Rounding.of(embedding.weight.dtype).decoding
                 self._holds[length] = bool(off <= rounding * true.float().abs().max())
@@ -174,18 +187,20 @@ class _Steps:
             self._step()
         elif self._graph is None:
             self._step()  # as it is, which loads what the recording needs
-            self._graph = torch.cuda.CUDAGraph()
-            stream = torch.cuda.Stream(self._chosen.device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                self._graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self._step()
-                finally:
-                    self._graph.capture_end()
-            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = self._recorded()
         else:
             self._graph.replay()
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(self._chosen.device)  # type: ignore[no-untyped-call]
+        try:
+            with beside(stream), recorded(graph):
+                self._step()
+        except RuntimeError:
+            mend(stream)
+            raise
+        return graph
 
     def _step(self) -> None:
         embedded = self._model.get_input_embeddings()(self._chosen)[:, None]

@@ -59,6 +59,7 @@ class Lanes:
         """Put rows into free lanes.
 
         Raises:
+            torch.OutOfMemoryError: nothing has changed, fewer rows may find room.
             ComponentError: some row, or all, made a component fail; no row was put in.
         """
         if not rows:
@@ -67,8 +68,12 @@ class Lanes:
         parked = [row for row in rows if row.parked is not None]
         begun = [self._start(fresh)] if fresh else []  # whatever can fail comes first
         begun += [self._resume(parked)] if parked else []
+        batch = self._batch
         for new in begun:
-            self._batch = new if self._batch is None else self._batch.join(new)
+            batch = new if batch is None else batch.join(new)
+        self._batch = batch
+        for row in rows:
+            row.parked = row.start = None
         self.rows += [*fresh, *parked]
         self._changed()
 
@@ -309,8 +314,6 @@ class Lanes:
         best: list[Best],
     ) -> Batch:
         device = content.device
-        for row in rows:
-            row.parked = row.start = None
         return Batch(
             content=content,
             optimizer=optimizer,

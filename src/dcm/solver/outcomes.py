@@ -25,6 +25,17 @@ def outcomes_of(batch: Sequence[Ended], setup: Setup) -> list[Outcome]:
     ]
 
 
+def failed(item: Item, reason: str) -> Outcome:
+    """What becomes of an item that a component failed on."""
+    return Outcome(
+        item.example,
+        Status.FAILED,
+        reason=reason,
+        attempts=item.attempts,
+        row_steps=item.row_steps,
+    )
+
+
 def _outcome(ended: Ended, content: Tensor, setup: Setup) -> Outcome:
     item, best = ended.row.item, ended.best
     measured = best.rank > float("-inf")

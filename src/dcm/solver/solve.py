@@ -22,7 +22,7 @@ from dcm.solver.guard import ComponentError, item_of
 from dcm.solver.item import Ended, Item, Row
 from dcm.solver.lanes import Lanes
 from dcm.solver.measured import MeasuresBaselines
-from dcm.solver.outcomes import outcomes_of
+from dcm.solver.outcomes import failed, outcomes_of
 from dcm.solver.room import Room
 from dcm.solver.stats import Stats
 
@@ -166,12 +166,10 @@ class _Run:
                 certified = self._certify()
                 self.stats.uncertified = 0
                 yield from self._finished(certified)
-            if not (len(self.lanes) or self.waiting or self.unverified or self._more()):
+            busy = len(self.lanes) or self.waiting or self.unverified
+            if not (busy or self._take_examples(self.stats.lanes)):
                 yield from self._finished(self.failed)
                 return
-
-    def _more(self) -> bool:
-        return self._take_examples(self.stats.lanes)
 
     def _certification_is_due(self) -> bool:
         """Whether those that have ended are certified now.
@@ -210,7 +208,11 @@ class _Run:
         self.stats.active = len(self.lanes)
 
     def _admit(self, rows: list[Row]) -> None:
-        """Put rows into lanes; of a component that fails, those alone that it fails on stay out."""
+        """Put rows into lanes; of a component that fails, those alone that it fails on stay out.
+
+        Where memory does not hold them, they wait on, perhaps for fewer lanes.
+        """
+        said = None
         try:
             self.lanes.admit(rows)
         except ComponentError as error:
@@ -219,19 +221,26 @@ class _Run:
             else:
                 for row in rows:
                     self._admit([row])
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error)
+        if said is None:
+            return
+        self.waiting.extendleft(reversed(rows))
+        # Out of the handler, whose traceback would keep what was made alive.
+        if not make_way():
+            lanes, held = len(self.lanes) + len(rows) // 2, self.lanes.positions
+            if not lanes:
+                raise too_large(said)
+            more = sum(row.item.positions(self.setup.slots) for row in rows)
+            self.room.shrink(lanes, held + more // 2, failed=held + more)
+            self.stats.lanes = self.room.lanes
 
     def _fail(self, item: Item, error: ComponentError) -> None:
         """A component failed on the item: it ends here."""
         item.kept = None
-        self.failed.append(
-            Outcome(
-                item.example,
-                Status.FAILED,
-                reason=error.reason,
-                attempts=item.attempts,
-                row_steps=item.row_steps,
-            )
-        )
+        self.failed.append(failed(item, error.reason))
 
     def _prepare(self) -> None:
         """While the device computes: make rows ready for the lanes that will become free."""
@@ -305,9 +314,9 @@ class _Run:
                 continue
             if count == 1:
                 raise too_large(said)
-            failed = self.lanes.positions
+            tried = self.lanes.positions
             self.waiting.extendleft(reversed(self.lanes.give_back(count - count // 2)))
-            self.room.shrink(len(self.lanes), self.lanes.positions, failed)
+            self.room.shrink(len(self.lanes), self.lanes.positions, tried)
             self.stats.lanes = self.room.lanes
 
     def _tell(self, ended: Sequence[Ended]) -> None:
