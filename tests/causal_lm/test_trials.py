@@ -63,6 +63,15 @@ def test_memory_that_runs_out_says_nothing_of_the_model(lm):
         scores_as_alone(lm.model, full, 64, "suffix")
 
 
+def test_a_model_that_memory_does_not_hold_when_it_is_tried_is_told(lm, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr("dcm.causal_lm.trials.states", full)
+    with pytest.raises(GeneratorError, match="Memory runs out where it is tried: CUDA out of mem"):
+        Tried(lm.model, 512).at_load()
+
+
 class _Dropping(torch.nn.Module):
     """Computes on bare numbers, as some quantised layers do."""
 

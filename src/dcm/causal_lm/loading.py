@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from dcm.causal_lm.devices import device_of
-from dcm.causal_lm.refusals import why_not_loaded
+from dcm.causal_lm.refusals import FITS, why_not_loaded
 from dcm.causal_lm.tokens import check_tokenizer
 from dcm.causal_lm.weights import Weights
 from dcm.errors import GeneratorError
+from dcm.memory_limit import is_out_of_memory
 
 _SPELLINGS = {
     "float32": ("float32", "fp32", "f32", "float"),
@@ -91,5 +92,10 @@ def load_model(
         raise GeneratorError(asked, there, "Give a complete model")
     check_tokenizer(tokenizer, model, asked)
     if not spread:
-        model = model.to(device)
+        try:
+            model = model.to(device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise GeneratorError(asked, f"It does not fit into {device}'s memory", FITS) from error
     return model.eval().requires_grad_(requires_grad=False), tokenizer

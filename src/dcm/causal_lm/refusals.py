@@ -15,6 +15,10 @@ _INSTEAD = {
 }
 
 
+FITS = "Use a smaller dtype, `quantize`, or a larger device; `dcm plan` tells what fits"
+"""What to do where a device's memory does not hold a model."""
+
+
 def why_not_loaded(error: Exception) -> str:
     """The reason in a sentence or two."""
     text = " ".join(str(error).split())

@@ -9,6 +9,7 @@ import torch
 from dcm.causal_lm import trials
 from dcm.causal_lm.decoding import WAYS, Way
 from dcm.causal_lm.generate_trial import generates_alike
+from dcm.causal_lm.refusals import FITS
 from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
 
@@ -54,7 +55,8 @@ class Tried:
             raise
         except Exception as error:  # whatever a model's own code raises
             if is_out_of_memory(error):
-                raise
+                there = f"Memory runs out where it is tried: {str(error).partition(chr(10))[0]}"
+                raise GeneratorError(asked, there, FITS) from error
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             do = "Check its configuration, or use another model"
             raise GeneratorError(asked, f"It fails where it is run: {text}", do) from error
