@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dcm import Baselines, Example, Modes, RowKey, find, solve
+from dcm.causal_lm import packing
 from dcm.causal_lm.products import Products
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective, TinyGenerator
 
@@ -26,8 +27,16 @@ WAYS = {
 }
 
 
+@pytest.fixture(scope="module")
+def small_packings():
+    """Sizes begin as small as the tasks are: what fills them up takes a CPU most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_SMALLEST", 64)
+        yield
+
+
 @pytest.fixture(scope="module", params=WAYS)
-def tiny(request, recordings):
+def tiny(request, recordings, small_packings):
     generator, before = TinyGenerator(), torch.get_num_threads()
     recordings.reset()
     for name, value in WAYS[request.param].items():
