@@ -32,6 +32,25 @@ settings.load_profile("dcm")
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nano_is_loaded_once() -> Iterator[None]:
+    """The bundled model is loaded and tried once a process, not once a test: it is frozen."""
+    from dcm_nano.generator import Nano
+
+    load = Nano.load
+    loaded: dict[tuple[object, ...], object] = {}
+
+    def once(self: Nano) -> object:
+        key = self.dtype_name, self.device_name, self.compute
+        if key not in loaded:
+            loaded[key] = load(self)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Nano, "load", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def script() -> Callable[[str], ModuleType]:
     """Imports a file of the project that is no package's: an experiment, say, by its path."""

@@ -39,15 +39,18 @@ class Tried:
         self._most = most
         self._steady: dict[int, bool] = {}
         self._ways: dict[int, Way] = {}
+        self._holds = False
         self._gradient_error: float | None = None
         self._generates_alike: bool | None = None
 
     def at_load(self) -> None:
-        """Try what must hold.
+        """Try what must hold; once.
 
         Raises:
             GeneratorError: the model cannot be optimised behind vectors, and why.
         """
+        if self._holds:
+            return
         asked = f"{type(self._model).__name__} cannot serve as a generator"
         try:
             self._at_load(asked)
@@ -60,6 +63,7 @@ class Tried:
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             do = "Check its configuration, or use another model"
             raise GeneratorError(asked, f"It fails where it is run: {text}", do) from error
+        self._holds = True
 
     @torch.no_grad()
     def _at_load(self, asked: str) -> None:
