@@ -38,6 +38,11 @@ def result(run, first, other):
 
 
 def same(one, other):
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(one, other, strict=True))
+
+
+def near(one, other):
+    """As `same`, of a model's passes: sums in another order leave the least elements no digits."""
     return all(
         float((a - b).norm()) <= 1e-5 * float(b.norm()) for a, b in zip(one, other, strict=True)
     )
@@ -126,7 +131,7 @@ def test_a_small_model_scores_as_without(layout, monkeypatch):
             nll = lm.score(leaf, strands).nll
             found[recorded] = nll.detach(), *torch.autograd.grad(nll.sum(), leaf)
         assert bool(recordings.made) == recorded
-    assert same(found[False], found[True])
+    assert near(found[False], found[True])
 
 
 def test_a_run_within_a_small_part_of_the_memory_ends():
@@ -162,4 +167,4 @@ def test_a_model_on_another_than_the_current_device_is_recorded_too(dtype):
             nll = lm.score(leaf, strands).nll
             found[device] = nll.detach().cpu(), torch.autograd.grad(nll.sum(), leaf)[0].cpu()
         assert lm._packed._recordings.made
-    assert same(*found.values())
+    assert near(*found.values())

@@ -93,6 +93,18 @@ def test_a_model_that_float16_cannot_hold_is_refused_and_bfloat16_named(tmp_path
     assert scored(Transformers(model=str(folder), dtype="bf16", device="cpu"))[0].isfinite().all()
 
 
+def test_a_model_that_memory_does_not_hold_is_told_with_what_helps(folder, monkeypatch):
+    from transformers import PreTrainedModel
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(PreTrainedModel, "to", full)
+    generator = Transformers(model=str(folder), device="cpu")
+    with pytest.raises(GeneratorError, match=r"cannot be loaded.*out of memory.*`dcm plan`"):
+        _ = generator.lm
+
+
 def test_a_revision_is_the_model_of_that_branch(folder, tmp_path, monkeypatch):
     """Two revisions of one name, as the hub's client keeps them."""
     place = tmp_path / "models--someone--tiny"

@@ -77,11 +77,13 @@ def load_model(
     try:
         number = dtype if dtype == "auto" else getattr(torch, DTYPES[dtype])
         model, missing = weights.read(name, number, device, {**options, **spread, **more})
+        model = model if spread else model.to(device)
         tokenizer = AutoTokenizer.from_pretrained(name, **options, **weights.tokenizer_options)
     except GeneratorError:
         raise
     except Exception as error:  # the library raises many kinds
         do = "Give a folder with config.json, weights and tokenizer, or a name on the hub"
+        do = FITS if is_out_of_memory(error) else do
         raise GeneratorError(asked, why_not_loaded(error), do) from error
     finally:
         logging.set_verbosity(verbosity)
@@ -91,11 +93,4 @@ def load_model(
         there = f"Its weights lack {len(missing)} tensors ({', '.join(missing[:3])}, ...)"
         raise GeneratorError(asked, there, "Give a complete model")
     check_tokenizer(tokenizer, model, asked)
-    if not spread:
-        try:
-            model = model.to(device)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise GeneratorError(asked, f"It does not fit into {device}'s memory", FITS) from error
     return model.eval().requires_grad_(requires_grad=False), tokenizer

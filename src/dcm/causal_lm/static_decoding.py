@@ -16,7 +16,7 @@ from torch import Tensor
 from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
 from dcm.causal_lm.positions import stated_context
-from dcm.causal_lm.trials import Rounding
+from dcm.causal_lm.trials import Rounding, last_logits
 from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ class StaticDecoding:
                 parts = [embedded[:, :-3], *embedded[:, -3:].split(1, 1)]
                 found = [_logits(model, part, cache)[:, -1] for part in parts][-1]
                 # Of all positions the logits would be gigabytes.
-                last = {"use_cache": False, "logits_to_keep": 1}
-                true = model(inputs_embeds=embedded, **last).logits[:, -1]
+                true = last_logits(model, 1, inputs_embeds=embedded)[:, -1]
                 off = (found.float() - true.float()).abs().max()
                 rounding = Rounding.of(embedding.weight.dtype).decoding
                 self._holds[length] = bool(off <= rounding * true.float().abs().max())
