@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 
 from dcm import Strands, find, solve
 from dcm.causal_lm import CausalLM, recording
+from dcm.causal_lm.decoding import Way, decode_greedily
 from dcm.causal_lm.recording import Recordings
+from dcm.causal_lm.static_decoding import StaticDecoding
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -132,6 +135,25 @@ def test_a_small_model_scores_as_without(layout, monkeypatch):
             found[recorded] = nll.detach(), *torch.autograd.grad(nll.sum(), leaf)
         assert bool(recordings.made) == recorded
     assert near(found[False], found[True])
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3_text", "gpt_oss"])
+def test_recorded_decoding_gives_the_texts_of_a_growing_cache(build, name):
+    """Also of layers with windows, whose caches count in Python."""
+    lm = build(name)
+    model = deepcopy(lm.model).to("cuda")
+    table = model.get_input_embeddings().weight
+    chosen = torch.randint(256, (4, 6), device="cuda")
+    content, lead, limits = (
+        table[chosen[:, 1:]].float(),
+        table[chosen[:, 0]].float(),
+        [40, 9, 40, 1],
+    )
+    static = StaticDecoding(lm.model, lm.end)
+    with torch.no_grad():
+        grown = decode_greedily(model, lm.end, content, lead, limits, "prefix", Way())
+        for _ in range(2):  # recorded in the first, repeated in the second
+            assert static.decode(content, lead, limits, "prefix") == grown
 
 
 def test_a_run_within_a_small_part_of_the_memory_ends():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcm.causal_lm.decoding import Way, decode_greedily
-from dcm.causal_lm.static_decoding import StaticDecoding
+from dcm.causal_lm.static_decoding import StaticDecoding, _Steps
 
 # Some end at once, some are longer than the windows, some have the same limit.
 LIMITS = [3, 40, 1, 12, 20, 7, 33, 40]
@@ -27,6 +27,29 @@ def test_texts_are_those_of_a_growing_cache(build, name, layout) -> None:
         # Again, in what the first batch has left behind, and in other company.
         assert static.decode(content[:3], lead[:3], LIMITS[:3], layout) == grown[:3]
     assert all(len(text) <= limit for text, limit in zip(grown, LIMITS, strict=True))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3_text", "gpt_oss"])
+def test_no_step_is_told_by_python_where_it_stands(build, name) -> None:
+    """What Python counts would stand still in a recording, as the windows' layers did."""
+    lm = build(name)
+    steps = _Steps(lm.model, lm.end, 2, 64)
+    counts = []
+
+    def look(_module, _given, options):
+        cache = options["past_key_values"]
+        numbers = [v for layer in cache.layers for v in vars(layer).values() if type(v) is int]
+        counts.append((numbers, type(cache.get_seq_length())))
+
+    hook = lm.model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            steps.run(torch.zeros(2, 5, lm.model.config.hidden_size), [4, 4])
+    finally:
+        hook.remove()
+    assert counts[1:]
+    assert all(each == counts[1] for each in counts[1:])
+    assert counts[1][1] is torch.Tensor
 
 
 def test_a_model_without_such_a_cache_is_decoded_as_before(build) -> None:

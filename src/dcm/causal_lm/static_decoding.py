@@ -112,7 +112,10 @@ class StaticDecoding:
 
     @torch.no_grad()
     def _is_true(self, length: int) -> bool:
-        """Whether a cache of this size gives the logits of no cache; tried once."""
+        """Whether a cache of this size gives the logits of no cache, and a recording the steps.
+
+        Tried once.
+        """
         if length not in self._holds:
             model, embedding = self._model, self._model.get_input_embeddings()
             # To its end: a window of attention, say, shows where a text is longer.
@@ -129,19 +132,43 @@ class StaticDecoding:
                 true = last_logits(model, 1, inputs_embeds=embedded)[:, -1]
                 off = (found.float() - true.float()).abs().max()
                 rounding = Rounding.of(embedding.weight.dtype).decoding
-                self._holds[length] = bool(off <= rounding * true.float().abs().max())
+                near = bool(off <= rounding * true.float().abs().max())
+                self._holds[length] = near and self._records(embedded, length)
             except Exception as error:  # whatever a model's own code raises
                 if is_out_of_memory(error):
                     raise
                 self._holds[length] = False
         return self._holds[length]
 
+    def _records(self, embedded: Tensor, length: int) -> bool:
+        """Whether recorded steps write what the same steps write as they are.
+
+        A model, or its cache, may count in Python, which a recording would repeat as it stood.
+        """
+        if self._model.device.type != "cuda":
+            return True
+        most = min(_SHORT, length - 1)
+        prompt, limits = embedded[:, : length - most], [most] * len(embedded)
+        found = []
+        for records in (False, True):
+            steps = _Steps(self._model, self._end, _SHORT, length, records=records)
+            found.append((steps.run(prompt, limits), steps.written))
+        (tokens, kept), (own_tokens, own_kept) = found
+        return tokens == own_tokens and all(map(torch.equal, kept, own_kept))
+
 
 class _Steps:
-    """The steps of `lines` texts of up to `length` positions, in memory of their own."""
+    """The steps of `lines` texts of up to `length` positions, in memory of their own.
 
-    def __init__(self, model: Any, end: int, lines: int, length: int) -> None:
+    Args:
+        records: whether a GPU records them.
+    """
+
+    def __init__(
+        self, model: Any, end: int, lines: int, length: int, *, records: bool = True
+    ) -> None:
         self._model = model
+        self._records = records and model.device.type == "cuda"
         self._end = end
         self._lines = lines
         self._cache = _cache(model, length)
@@ -153,10 +180,15 @@ class _Steps:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     @property
+    def written(self) -> list[Tensor]:
+        """What the cache holds."""
+        layers = [layer for layer in self._cache.layers if layer.is_initialized]
+        return [each for layer in layers for each in (layer.keys, layer.values)]
+
+    @property
     def bytes(self) -> int:
         """Of the cache."""
-        layers = [layer for layer in self._cache.layers if layer.is_initialized]
-        return sum(each.nbytes for layer in layers for each in (layer.keys, layer.values))
+        return sum(each.nbytes for each in self.written)
 
     def run(self, prompt: Tensor, limits: Sequence[int]) -> list[list[int]]:
         """The tokens chosen behind each prompt [n, P, D], some beyond its limit or its end."""
@@ -182,7 +214,7 @@ class _Steps:
 
     def _next(self) -> None:
         """One more token of each text."""
-        if not self._chosen.is_cuda:
+        if not self._records:
             self._step()
         elif self._graph is None:
             self._step()  # as it is, which loads what the recording needs
@@ -213,9 +245,19 @@ class _Steps:
 
 
 def _cache(model: Any, length: int) -> Any:
-    from transformers import StaticCache
+    """A cache for `length` positions in which nothing is counted in Python.
 
-    return StaticCache(config=model.config, max_cache_len=length)
+    A layer with a window counts so, as it drops what has left it; the masks hide that, too.
+    """
+    from transformers import StaticCache
+    from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
+
+    cache = StaticCache(config=model.config, max_cache_len=length)
+    cache.layers = [
+        StaticLayer(length) if type(layer) is StaticSlidingWindowLayer else layer
+        for layer in cache.layers
+    ]
+    return cache
 
 
 def _logits(model: Any, embedded: Tensor, cache: Any) -> Tensor:
