@@ -111,7 +111,8 @@ class Giving(Way):
 
 
 def test_lanes_stay_full_while_ended_rows_wait_for_certification(monkeypatch) -> None:
-    monkeypatch.setattr(importlib.import_module("dcm.solver.solve"), "_CPU_WAIT", 64)
+    endings = importlib.import_module("dcm.solver.endings")
+    monkeypatch.setattr(endings, "_CPU_WAIT", 64)
     stats, active = Stats(), []
     solving = SimpleNamespace(
         stats=stats, example=lambda place, key: Example(key, "what " * (place % 4 + 1), f"{place}")

@@ -13,6 +13,7 @@ from dcm.example import Example
 from dcm.generator import Generator
 from dcm.objective import Objective
 from dcm.optimizer import RowKey, State
+from dcm.solver.state import copied
 from dcm.target import Target
 
 Measured = Mapping[str, tuple[tuple[float, ...], ...]]
@@ -40,6 +41,11 @@ class Item:
     attempts: int = 0
     row_steps: int = 0
     kept: Ended | None = None
+    _tokens: int = attrs.field(init=False)
+
+    @_tokens.default
+    def _(self) -> int:
+        return sum(map(len, self.ids))
 
     @classmethod
     def of(cls, example: Example, objective: Objective, generator: Generator) -> Item:
@@ -57,7 +63,7 @@ class Item:
 
     def positions(self, slots: int) -> int:
         """Positions that its targets take in a model, each behind a prompt of its own."""
-        return sum(slots + len(ids) for ids in self.ids)
+        return slots * len(self.ids) + self._tokens
 
     def reason_not_to_fit(self, slots: int, context_length: int) -> str:
         """Why prompt and targets do not fit into the model's context; empty if they do."""
@@ -106,6 +112,10 @@ class Parked:
     criterion: State
     best: Best
 
+    def alone(self, best: Best) -> Parked:
+        """The same, and `best`, in memory of its own."""
+        return Parked(self.content.clone(), copied(self.optimizer), copied(self.criterion), best)
+
 
 @attrs.frozen(eq=False)
 class Best:
@@ -148,6 +158,14 @@ class Ended:
     converged: bool
     finite: bool
     best: Best
+
+    def alone(self) -> Ended:
+        """The same in memory of its own; those that ended together share theirs."""
+        best = attrs.evolve(self.best, content=self.best.content.clone())
+        parked = self.row.parked
+        if parked is not None:
+            self.row.parked = parked.alone(best)
+        return attrs.evolve(self, best=best)
 
     def better_than(self, other: Ended | None) -> bool:
         """Whether this attempt is worth more than another."""

@@ -266,7 +266,7 @@ class Lanes:
         return batch.rows(both[: len(places)], both[len(places) :])
 
     def _park(self, batch: Batch, places: list[int]) -> list[Parked]:
-        """The tensors of the rows at `places`, each by itself."""
+        """The tensors of the rows at `places`, in one copy of them all."""
         if not places:
             return []
         # Copied together: a copy for each row and tensor would keep a GPU waiting.

@@ -18,20 +18,14 @@ from dcm.objective import Objective
 from dcm.optimizer import Optimizer, RowKey
 from dcm.outcome import Outcome, Status
 from dcm.solver.batch import Setup
+from dcm.solver.endings import Endings, Verify
 from dcm.solver.guard import ComponentError, item_of
 from dcm.solver.item import Ended, Item, Row
 from dcm.solver.lanes import Lanes
 from dcm.solver.measured import MeasuresBaselines
-from dcm.solver.outcomes import failed, outcomes_of
+from dcm.solver.outcomes import failed
 from dcm.solver.room import Room
 from dcm.solver.stats import Stats
-
-Verify = Callable[[Sequence[Outcome]], Sequence[Outcome]]
-"""Certifies outcomes: gives each back with `certified` and `decoded` filled in."""
-
-# Steps that an ended attempt waits at most for others to be certified with. On a GPU decoding takes
-# as long as several steps, however few the texts.
-_CPU_WAIT, _GPU_WAIT = 16, 64
 
 # Rows made ready while the device computes, beside as many as came last.
 _SPARE = 8
@@ -138,7 +132,6 @@ class _Run:
         self.source = iter(examples)
         self.seed = seed
         self.baselines = baselines
-        self.verify = verify
         self.stats = stats
         self.on_step, self.on_phase = on_step, on_phase
         self.lanes = Lanes(setup)
@@ -148,8 +141,7 @@ class _Run:
         self.room = Room(setup.generator.device, lanes)
         self.stats.lanes = self.room.lanes
         self.waiting: deque[Row] = deque()
-        self.unverified: list[Ended] = []
-        self.waited = 0
+        self.endings = Endings(setup, verify, self.waiting, self._attempt, stats, self._enter)
         self.failed: list[Outcome] = []
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -158,30 +150,17 @@ class _Run:
             yield from self._finished(self.failed)
             self.failed = []
             if len(self.lanes):
-                for ended in self._step():
-                    self._sort(ended)
-            self.stats.uncertified = len(self.unverified)
-            if self.unverified and self._certification_is_due():
-                self.waited = 0
-                certified = self._certify()
-                self.stats.uncertified = 0
-                yield from self._finished(certified)
-            busy = len(self.lanes) or self.waiting or self.unverified
+                self.endings.note(self._step())
+            if not (self.overlaps and len(self.lanes)):
+                self.endings.sort()
+            self.stats.uncertified = len(self.endings)
+            done = self.endings.outcomes(len(self.lanes))
+            self.stats.uncertified = len(self.endings)
+            yield from self._finished(done)
+            busy = len(self.lanes) or self.waiting or self.endings
             if not (busy or self._take_examples(self.stats.lanes)):
                 yield from self._finished(self.failed)
                 return
-
-    def _certification_is_due(self) -> bool:
-        """Whether those that have ended are certified now.
-
-        Many at once are cheaper, since decoding a batch takes as long as its longest text. It goes
-        by steps, not by time, so that a run leaves the same files each time.
-        """
-        many = len(self.unverified) >= 2 * self.stats.lanes
-        if self.verify is None or many or not len(self.lanes):
-            return True
-        self.waited += 1
-        return self.waited >= (_GPU_WAIT if self.overlaps else _CPU_WAIT)
 
     def _finished(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
@@ -243,11 +222,12 @@ class _Run:
         self.failed.append(failed(item, error.reason))
 
     def _prepare(self) -> None:
-        """While the device computes: make rows ready for the lanes that will become free."""
+        """While the device computes: see to those that ended before, and make rows ready."""
+        self.endings.sort()
         wanted = self.admitted + _SPARE
         # Measuring baselines would wait for the device.
         if self.baselines is None and len(self.waiting) < wanted:
-            self._take_examples(self.stats.lanes - len(self.waiting))
+            self._take_examples(2 * wanted - len(self.waiting))
         try:
             self.lanes.prepare(list(islice(self.waiting, wanted)))
         except Exception as error:
@@ -355,45 +335,3 @@ class _Run:
                 rest += self.lanes.give_back(len(self.lanes))
         self.lanes.admit(rest)
         return ended
-
-    def _sort(self, ended: Ended) -> None:
-        """Decide what an attempt's end means for its item."""
-        item = ended.row.item
-        if ended.better_than(item.kept):
-            item.kept = ended
-        # An exact content may be certified although a criterion asked for more.
-        hopeful = ended.converged or (self.verify is not None and ended.best.exact)
-        if hopeful or item.attempts >= self.setup.optimizer.attempts:
-            self.unverified.append(item.kept if item.kept and not hopeful else ended)
-        else:
-            self.waiting.append(self._attempt(item))
-
-    def _certify(self) -> list[Outcome]:
-        """Certify the ended attempts; those that may try again go back into the queue."""
-        batch, self.unverified = self.unverified, []
-        outcomes: Sequence[Outcome] = outcomes_of(batch, self.setup)
-        verified: dict[str, Outcome] = {}
-        checked = [outcome for outcome in outcomes if outcome.content is not None]
-        if self.verify and checked:
-            self._enter("certifying")
-            verified = {each.example.id: each for each in self.verify(checked)}
-        final = []
-        for ended, unverified in zip(batch, outcomes, strict=True):
-            outcome = verified.get(unverified.example.id, unverified)
-            row, item = ended.row, ended.row.item
-            # What certification gives a reason for would fail by it again.
-            hopeless = outcome.reason != unverified.reason
-            uncertified = outcome.certified is False and ended.best.exact and not hopeless
-            if uncertified and ended.finite and row.step < self.setup.max_steps:
-                row.demand = 2 * max(ended.best.margin, self.setup.generator.logit_noise)
-                # It will be measured once more where it stands, to have its gradient again.
-                self.stats.useful_row_steps -= 1
-                self.waiting.appendleft(row)
-            elif uncertified and item.attempts < self.setup.optimizer.attempts:
-                self.waiting.append(self._attempt(item))
-            else:
-                final.append(outcome)
-                # Item, attempt and row point at each other: without this their tensors live on
-                # until the garbage collector comes by.
-                item.kept = None
-        return final

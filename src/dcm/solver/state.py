@@ -32,8 +32,13 @@ def take(state: State, rows: Tensor) -> State:
 
 
 def one(state: State, row: int) -> State:
-    """One row of a state, without the row axis."""
-    return over(lambda tensor: tensor[row].clone(), state)
+    """One row of a state, without the row axis, in the same memory."""
+    return over(lambda tensor: tensor[row], state)
+
+
+def copied(state: State) -> State:
+    """The same in memory of its own."""
+    return over(lambda tensor: tensor.clone(), state)
 
 
 def stack(states: Sequence[State]) -> State:
