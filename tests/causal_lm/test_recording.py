@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from functools import partial
 
 import pytest
@@ -299,6 +300,23 @@ def test_nothing_is_recorded_where_launches_do_not_take_the_time(warm, plain):
     for _ in range(3):
         result(partial(ran, warm), *drawn(4))
     assert plain.made == 1
+
+
+def test_a_size_that_does_not_come_again_is_not_recorded(ready, plain):
+    for lines in (7, 7, 9):
+        run = partial(ready.run, function, "a function", lines, recurs=False)
+        assert same(result(run, *drawn(lines)), result(function, *drawn(lines)))
+    assert plain.made == 0
+
+
+def test_a_pass_that_asked_the_driver_for_memory_says_nothing(warm, plain, monkeypatch):
+    """That takes the host long, and the next such pass does not."""
+    held = itertools.count()
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: next(held))
+    for _ in range(3):
+        result(partial(ran, warm), *drawn(50))
+    assert plain.made == 0
+    monkeypatch.undo()
 
 
 def test_one_measurement_that_was_disturbed_says_nothing_of_other_sizes(warm, plain):

@@ -61,8 +61,9 @@ class PackedScoring:
         function = partial(self._pass, sizes, strands.temperature, step)
         kind = sizes, strands.temperature, self._regions.active
         if step:
+            given = content, lead, packing.numbers
             nll, margin = self._recordings.run(
-                function, kind, sizes.positions, content, lead, packing.numbers
+                function, kind, sizes.positions, *given, recurs=packing.recurs
             )
         else:
             nll, margin = function(content, lead, packing.numbers)

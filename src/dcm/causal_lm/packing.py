@@ -62,6 +62,7 @@ class Packing(NamedTuple):
         lead_strand: [leads] int64, whose mode vector each of them is.
         lengths: [J] int64, how many target tokens each strand has.
         tokens: how many target tokens that is; others fill up.
+        recurs: whether sizes are rounded, so that they come again.
     """
 
     sizes: Sizes
@@ -69,6 +70,7 @@ class Packing(NamedTuple):
     lead_strand: Tensor
     lengths: Tensor
     tokens: int
+    recurs: bool
 
 
 class Packed(NamedTuple):
@@ -163,7 +165,8 @@ def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
         strands: what is scored.
         slots: K.
         shares: whether strands with one prompt may stand behind one copy of it.
-        rounds: totals up to this many positions are rounded up, so that they come again.
+        rounds: totals are rounded up where that makes no more than so many positions, so that they
+            come again.
     """
     rows = list(strands.owners or strands.row.tolist())
     lengths = list(map(len, strands.ids))
@@ -297,8 +300,10 @@ def _filled(
     """The packing, filled up to rounded sizes where they are to come again."""
     used = len(made.places)
     spare = max(slots, 1)  # what fills up an index points to positions that belong to nobody
-    recurs = used + spare <= rounds
-    positions = _rounded(used + spare, _SMALLEST) if recurs else -(-(used + spare) // 64) * 64
+    positions = _rounded(used + spare, _SMALLEST)
+    recurs = positions <= rounds
+    if not recurs:
+        positions = -(-(used + spare) // 64) * 64
     filling = (positions if recurs else positions - used) // 64 + 1
     texts, leads = len(made.lengths_q), len(made.lead_start)
     prompts, shared = len(made.prompt_start), len(made.keys)
@@ -350,7 +355,7 @@ def _filled(
         _padded(keys, sizes.keys, last),
     )
     lead_strand = _padded(made.lead_strand, sizes.leads, 0)
-    return Packing(sizes, torch.cat(parts), lead_strand, lengths, len(tokens))
+    return Packing(sizes, torch.cat(parts), lead_strand, lengths, len(tokens), recurs)
 
 
 def _padded(numbers: Tensor, length: int, filler: int) -> Tensor:

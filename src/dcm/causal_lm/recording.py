@@ -22,8 +22,9 @@ from dcm.memory_limit import (
     is_out_of_memory,
 )
 
-# Recorded is what takes longer to start than this share of the time that it takes to compute.
-_LAUNCHES = 0.8
+# A pass waits for its launches where they take this share of its time. What computes for longer
+# gains nothing by a recording, and is rounded up for it.
+_LAUNCHES = 0.9
 
 # Recordings that may fail before no more are tried.
 _FAILURES = 3
@@ -87,7 +88,13 @@ class Recordings:
         return min(self.limit, self._may_wait)
 
     def run(
-        self, function: Function, kind: Hashable, positions: int, first: Tensor, *others: Tensor
+        self,
+        function: Function,
+        kind: Hashable,
+        positions: int,
+        first: Tensor,
+        *others: Tensor,
+        recurs: bool = True,
     ) -> Found:
         """`function(first, *others)`.
 
@@ -97,6 +104,7 @@ class Recordings:
             positions: how large the pass is.
             first: what the gradient is wanted of.
             others: what else.
+            recurs: whether passes of this size come again, so that a recording serves them.
         """
         step = first.requires_grad and torch.is_grad_enabled()
         if not step or positions > self.limit:
@@ -104,17 +112,20 @@ class Recordings:
         self._learn()
         key = kind, first.shape, *(each.shape for each in others)
         recording = self._recorded.get(key)
-        if recording is None and positions <= self._waits_up_to:
+        if recording is None and recurs and positions <= self._waits_up_to:
             recording = self._record(key, function, positions, first, others)
         elif recording is None:
             self._passes += 1
             # In the first passes kernels are loaded, which says nothing of those to come.
             if self._passes <= _WARM or self._timed is not None:
                 return function(first, *others)
-            timed = _Timed(positions)
+            timed, held = _Timed(positions), torch.cuda.memory_reserved(self._device)
             with timed.watched(first.device):
                 result = function(first, *others)
-            self._timed = timed  # only now: a pass that fails, of memory say, tells nothing
+            # Only now: a pass that fails, of memory say, tells nothing, nor does one for which the
+            # driver was asked for memory, which takes the host long.
+            if torch.cuda.memory_reserved(self._device) == held:
+                self._timed = timed
             return result
         if recording is None or self._busy:
             return function(first, *others)
@@ -150,7 +161,7 @@ class Recordings:
         self._timed = None
         if timed.waits:
             self._waits_up_to = max(self._waits_up_to, timed.positions)
-            self._may_wait = max(self._may_wait, timed.even)
+            self._may_wait = max(self._may_wait, timed.positions)
         else:
             self._even.append(timed.even)
             # A single measurement may have been disturbed.
@@ -270,13 +281,16 @@ class _Timed:
     @property
     def waits(self) -> bool:
         """Whether launches took the time."""
-        return self.even >= self.positions
+        return self._starting >= _LAUNCHES * self._taken
 
     @property
     def even(self) -> int:
         """About as many positions take as long to compute as to start."""
-        taken: float = self._events[0].elapsed_time(self._events[1]) / 1000
-        return int(self.positions * self._starting / (_LAUNCHES * taken))
+        return int(self.positions * self._starting / self._taken)
+
+    @property
+    def _taken(self) -> float:
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000
 
 
 class Recording:

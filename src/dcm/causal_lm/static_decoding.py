@@ -28,6 +28,9 @@ _LOOK = 8
 # Fewer lines, and fewer tokens, make a batch no faster.
 _SHORT = 16
 
+# More lines are computed, not waited for, so that fewer are filled up.
+_MANY = 256
+
 # The part of a GPU's memory that caches of recorded steps may keep.
 _SHARE = 0.05
 
@@ -79,7 +82,7 @@ class StaticDecoding:
         return texts
 
     def _chosen(self, prompt: Tensor, limits: list[int], longest: int) -> list[list[int]] | None:
-        key = max(_SHORT, 1 << (len(prompt) - 1).bit_length()), self._length(longest)
+        key = _lines(len(prompt)), self._length(longest)
         steps = self._steps.pop(key, None)
         try:
             steps = steps or _Steps(self._model, self._end, *key)
@@ -265,6 +268,13 @@ def _logits(model: Any, embedded: Tensor, cache: Any) -> Tensor:
         inputs_embeds=embedded, past_key_values=cache, use_cache=True, logits_to_keep=1
     ).logits
     return found
+
+
+def _lines(count: int) -> int:
+    """How many lines a batch of so many texts has: few numbers, so that its steps come again."""
+    power = 1 << (count - 1).bit_length()
+    step = power // 8 if count > _MANY else power
+    return max(_SHORT, -(-count // step) * step)
 
 
 def _power(number: int) -> int:
