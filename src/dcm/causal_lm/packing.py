@@ -24,6 +24,9 @@ from dcm.strands import Strands
 # Rounded totals: this many in an octave, and the smallest one.
 _IN_AN_OCTAVE, _SMALLEST = 2, 256
 
+# Most positions of a text that fills up.
+FILLER = 64
+
 
 class Sizes(NamedTuple):
     """What a packing's tensors have as lengths; passes of equal sizes can be one recording.
@@ -154,7 +157,9 @@ class _Placed(torch.autograd.Function):
         return found, None, None, None
 
 
-def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
+def pack(
+    strands: Strands, slots: int, *, shares: bool, rounds: int, context: int = FILLER
+) -> Packing:
     """Pack strands into one sequence.
 
     All but a strand's tokens is computed on its device, from the strands' lengths.
@@ -164,6 +169,7 @@ def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
         slots: K.
         shares: whether strands with one prompt may stand behind one copy of it.
         rounds: totals up to this many positions are rounded up, so that they come again.
+        context: most positions of a text: of one that fills up, too, each is looked up.
     """
     rows = list(strands.owners or strands.row.tolist())
     lengths = list(map(len, strands.ids))
@@ -185,7 +191,7 @@ def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
     else:
         made = _behind(row, length, prompt, len(tokens), count, slots, prefix)
         longest = slots + prefix + max(lengths)
-    return _filled(strands, made, own_tokens, length, longest, slots, rounds)
+    return _filled(strands, made, own_tokens, length, longest, slots, rounds, min(context, FILLER))
 
 
 class _Made(NamedTuple):
@@ -293,13 +299,14 @@ def _filled(
     longest: int,
     slots: int,
     rounds: int,
+    filler: int,
 ) -> Packing:
     """The packing, filled up to rounded sizes where they are to come again."""
     used = len(made.places)
     spare = max(slots, 1)  # what fills up an index points to positions that belong to nobody
     recurs = used + spare <= rounds
     positions = _rounded(used + spare, _SMALLEST) if recurs else -(-(used + spare) // 64) * 64
-    filling = (positions if recurs else positions - used) // 64 + 1
+    filling = (positions if recurs else positions - used) // filler + 1
     texts, leads = len(made.lengths_q), len(made.lead_start)
     prompts, shared = len(made.prompt_start), len(made.keys)
     own_keys = shared + positions - used if shared else 0
