@@ -91,3 +91,14 @@ def test_what_is_kept_gives_way_before_a_growing_cache_is_used(build, monkeypatc
     monkeypatch.setattr(static_decoding, "_cache", short)
     monkeypatch.setattr(static_decoding, "make_way", give_way)
     assert static.decode(content, lead, [4, 4], "prefix") is not None
+
+
+def test_a_model_that_is_spread_over_devices_is_decoded_as_before(build, monkeypatch) -> None:
+    """No recording is tried of it, which could only fail."""
+    lm = build("llama")
+    monkeypatch.setattr(static_decoding, "_cache", pytest.fail)
+    monkeypatch.setitem(
+        lm.model._parameters, "elsewhere", torch.nn.Parameter(torch.zeros(1, device="meta"))
+    )
+    content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
+    assert StaticDecoding(lm.model, lm.end).decode(content, lead, [4, 4], "prefix") is None

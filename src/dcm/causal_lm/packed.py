@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcm.causal_lm.again import within
 from dcm.causal_lm.attention import PackedAttention
+from dcm.causal_lm.devices import spread
 from dcm.causal_lm.head import Head
 from dcm.causal_lm.packing import FILLER, Packing, Sizes, pack, packed_numbers, packed_sequence
 from dcm.causal_lm.positions import stated_context
@@ -38,6 +39,8 @@ class PackedScoring:
         self._regions = regions
         self._attention = PackedAttention(model)
         self._recordings = Recordings(model.device)
+        if spread(model):
+            self._recordings.limit = 0
         self._context = stated_context(model) or FILLER
         self._packings: WeakKeyDictionary[Strands, dict[tuple[int, bool], Packing]] = (
             WeakKeyDictionary()

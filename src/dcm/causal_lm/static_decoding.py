@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
+from dcm.causal_lm.devices import spread
 from dcm.causal_lm.positions import stated_context
 from dcm.causal_lm.trials import Rounding, last_logits
 from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory, make_way
@@ -47,6 +48,7 @@ class StaticDecoding:
         self._steps: dict[tuple[int, int], _Steps] = {}
         self._holds: dict[int, bool] = {}
         self._share = _SHARE
+        self._spread = spread(model)
         gives_way(self)
 
     def let_go(self) -> bool:
@@ -77,7 +79,7 @@ class StaticDecoding:
         self, content: Tensor, lead: Tensor, limits: Sequence[int], layout: Layout
     ) -> list[list[int]] | None:
         longest = content.shape[1] + 1 + max(limits)
-        if not self._is_true(self._length(longest)):
+        if self._spread or not self._is_true(self._length(longest)):
             return None
         # A batch takes as long as its longest text: short ones go by themselves.
         groups: dict[int, list[int]] = {}
