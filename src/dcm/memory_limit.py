@@ -30,7 +30,7 @@ class Keeper(Protocol):
     """Keeps memory that makes something faster, and does without where memory runs out."""
 
     def let_go(self) -> bool:
-        """Let go of it; whether there was any, and less will be kept from now on."""
+        """Let go of it; whether there was any. Not as much is kept again at once, time after time."""
 
 
 _keepers: WeakSet[Keeper] = WeakSet()
