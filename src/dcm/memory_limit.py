@@ -30,7 +30,7 @@ class Keeper(Protocol):
     """Keeps memory that makes something faster, and does without where memory runs out."""
 
     def let_go(self) -> bool:
-        """Let go of it; whether there was any, and less will be kept from now on."""
+        """Let go of it; whether there was any. If it soon must again, less will be kept."""
 
 
 _keepers: WeakSet[Keeper] = WeakSet()

@@ -337,3 +337,25 @@ def test_rounded_sizes_come_again():
             found.add(pack(strands, 8, shares=True, rounds=ROUNDS * rounds).sizes)
     assert len(sizes[False]) > 390
     assert len(sizes[True]) < 100
+
+
+@pytest.mark.parametrize("recurs", [0, ROUNDS])
+@pytest.mark.parametrize("shares", [False, True])
+def test_no_position_is_looked_up_that_a_short_context_lacks(shares, recurs) -> None:
+    """Nor of texts that fill up: of one beyond its table a GPU ends the process."""
+    strands = strands_of("suffix", [0, 0, 1], [3, 5, 4])
+    found = pack(strands, 20, shares=shares, rounds=recurs, context=32)
+    assert int(packed_numbers(found.sizes, found.numbers).places.max()) < 32
+
+
+def test_of_a_model_that_is_spread_over_devices_nothing_is_recorded(
+    recordings, build, monkeypatch
+) -> None:
+    """A recording is of one device: each one that was tried would fail."""
+    lm = build("llama", compiled=False, packed=True)
+    assert lm._packed._recordings.limit > 0
+    monkeypatch.setitem(
+        lm.model._parameters, "elsewhere", torch.nn.Parameter(torch.zeros(1, device="meta"))
+    )
+    other = build("llama", compiled=False, packed=True)
+    assert other._packed._recordings.limit == other._packed._recordings.rounds == 0

@@ -240,6 +240,21 @@ def test_where_memory_runs_out_recordings_give_way_and_are_half_as_large(ready, 
     assert plain.made == 4  # of 50 and 20 lines before, of 25 and 20 after
 
 
+def test_recordings_that_served_many_passes_are_made_again_as_large(ready, plain):
+    """Decoding, say, may run out of memory again and again, and steps are recorded all along."""
+    for made in (1, 2, 3):
+        for _ in range(recording._FITTED):
+            result(partial(ran, ready), *drawn(50))
+        assert plain.made == made
+        assert ready.let_go()
+    # Once more, but soon: this time they may be what does not fit.
+    result(partial(ran, ready), *drawn(50))
+    assert ready.let_go()
+    for lines in (50, 25):
+        result(partial(ran, ready), *drawn(lines))
+    assert plain.made == 5  # the last one of 25 lines
+
+
 def test_all_are_made_anew_after_forget(ready, plain):
     """What was recorded runs another way now, and how long it takes is another question."""
     for _ in range(3):

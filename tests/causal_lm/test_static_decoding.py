@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dcm.causal_lm import static_decoding
 from dcm.causal_lm.decoding import Way, decode_greedily
 from dcm.causal_lm.static_decoding import StaticDecoding, _Steps
 
@@ -75,3 +76,52 @@ def test_no_position_is_read_that_the_model_lacks(build, name) -> None:
         hook.remove()
     assert found is not None
     assert max(read) < 768
+
+
+def test_where_memory_does_not_hold_a_fixed_cache_a_growing_one_is_used(build, monkeypatch) -> None:
+    """For the texts that it does not hold: others are decoded as before."""
+    lm = build("llama")
+    content, lead = torch.zeros(20, 3, 64), torch.zeros(20, 64)
+    cache = static_decoding._cache
+
+    def small(model, length):
+        if length > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return cache(model, length)
+
+    monkeypatch.setattr(static_decoding, "_cache", small)
+    static = StaticDecoding(lm.model, lm.end)
+    assert static.decode(content[:1], lead[:1], [100], "prefix") is None
+    assert static.decode(content[:1], lead[:1], [4], "prefix") is not None
+    with pytest.raises(torch.OutOfMemoryError):  # of these, fewer at once may fit
+        static.decode(content, lead, [100] * 20, "prefix")
+
+
+def test_what_is_kept_gives_way_before_a_growing_cache_is_used(build, monkeypatch) -> None:
+    lm = build("llama")
+    content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
+    static = StaticDecoding(lm.model, lm.end)
+    cache, left = static_decoding._cache, [True]
+
+    def give_way():
+        return left.pop() if left else False
+
+    def short(model, length):
+        if left:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return cache(model, length)
+
+    monkeypatch.setattr(static_decoding, "_cache", short)
+    monkeypatch.setattr(static_decoding, "make_way", give_way)
+    assert static.decode(content, lead, [4, 4], "prefix") is not None
+
+
+def test_a_model_that_is_spread_over_devices_is_decoded_as_before(build, monkeypatch) -> None:
+    """No recording is tried of it, which could only fail."""
+    lm = build("llama")
+    monkeypatch.setattr(static_decoding, "_cache", pytest.fail)
+    monkeypatch.setitem(
+        lm.model._parameters, "elsewhere", torch.nn.Parameter(torch.zeros(1, device="meta"))
+    )
+    content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
+    assert StaticDecoding(lm.model, lm.end).decode(content, lead, [4, 4], "prefix") is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from dcm.errors import GeneratorError
@@ -30,3 +32,11 @@ def device_of(name: str) -> torch.device:
                 there += ": this torch is built without CUDA"
             raise GeneratorError(asked, there, do)
     return device
+
+
+def spread(model: Any) -> bool:
+    """Whether a model is on more than one device, or a part of it is fetched when it is needed.
+
+    A CUDA graph records what one device does.
+    """
+    return len({each.device for each in model.parameters()}) > 1

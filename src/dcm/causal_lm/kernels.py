@@ -48,7 +48,8 @@ def _forward(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
     WINDOW: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
-    text, block, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    text, block = tl.program_id(0), tl.program_id(1)
+    head = tl.program_id(2).to(tl.int64)  # heads may be as far apart as all texts are long
     begin_q, begin_k = tl.load(starts_q + text), tl.load(starts_k + text)
     length_q = tl.load(starts_q + text + 1) - begin_q
     length_k = tl.load(starts_k + text + 1) - begin_k
@@ -94,7 +95,7 @@ def _forward(  # type: ignore[no-untyped-def]
     tl.store(
         place + rows[:, None] * fn + columns[None, :], sums.to(found.dtype.element_ty), mask=inside
     )
-    at = lse + head.to(tl.int64) * total + begin_q
+    at = lse + head * total + begin_q
     tl.store(at + rows, most + tl.log2(total_share), mask=rows < length_q)
 
 
@@ -107,7 +108,8 @@ def _backward_query(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
     WINDOW: tl.constexpr,
 ):  # fmt: skip
-    text, block, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    text, block = tl.program_id(0), tl.program_id(1)
+    head = tl.program_id(2).to(tl.int64)  # heads may be as far apart as all texts are long
     begin_q, begin_k = tl.load(starts_q + text), tl.load(starts_k + text)
     length_q = tl.load(starts_q + text + 1) - begin_q
     length_k = tl.load(starts_k + text + 1) - begin_k
@@ -121,7 +123,7 @@ def _backward_query(  # type: ignore[no-untyped-def]
     its_slope = _block(slope + start * sn + head * sh, rows, columns, sn, length_q, WIDTH)
     its_found = _block(found + start * fn + head * fh, rows, columns, fn, length_q, WIDTH)
     mean = tl.sum(its_slope.to(tl.float32) * its_found.to(tl.float32), 1)
-    at = lse + head.to(tl.int64) * total + begin_q
+    at = lse + head * total + begin_q
     whole = tl.load(at + rows, mask=rows < length_q, other=0.0)
     of_key = key + begin_k.to(tl.int64) * kn + (head // group) * kh
     of_value = value + begin_k.to(tl.int64) * vn + (head // group) * vh
@@ -157,7 +159,8 @@ def _backward_key(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
     WINDOW: tl.constexpr,
 ):  # fmt: skip
-    text, block, key_head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    text, block = tl.program_id(0), tl.program_id(1)
+    key_head = tl.program_id(2).to(tl.int64)
     begin_q, begin_k = tl.load(starts_q + text), tl.load(starts_k + text)
     length_q = tl.load(starts_q + text + 1) - begin_q
     length_k = tl.load(starts_k + text + 1) - begin_k
@@ -177,7 +180,7 @@ def _backward_key(  # type: ignore[no-untyped-def]
         last = tl.minimum(length_q, (block + 1) * KEYS - offset + window)
     for member in range(group):
         head = key_head * group + member
-        at = lse + head.to(tl.int64) * total + begin_q
+        at = lse + head * total + begin_q
         for begin in range(first, last, ROWS):
             rows = begin + tl.arange(0, ROWS)
             own = _block(query + start * qn + head * qh, rows, columns, qn, length_q, WIDTH)

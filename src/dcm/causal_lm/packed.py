@@ -11,8 +11,10 @@ from torch import Tensor
 
 from dcm.causal_lm.again import within
 from dcm.causal_lm.attention import PackedAttention
+from dcm.causal_lm.devices import spread
 from dcm.causal_lm.head import Head
-from dcm.causal_lm.packing import Packing, Sizes, pack, packed_numbers, packed_sequence
+from dcm.causal_lm.packing import FILLER, Packing, Sizes, pack, packed_numbers, packed_sequence
+from dcm.causal_lm.positions import stated_context
 from dcm.causal_lm.recording import Found, Recordings
 from dcm.causal_lm.regions import Regions
 from dcm.causal_lm.token_scores import by_strand, token_scores
@@ -37,6 +39,9 @@ class PackedScoring:
         self._regions = regions
         self._attention = PackedAttention(model)
         self._recordings = Recordings(model.device)
+        if spread(model):
+            self._recordings.limit = 0
+        self._context = stated_context(model) or FILLER
         self._packings: WeakKeyDictionary[Strands, dict[tuple[int, bool], Packing]] = (
             WeakKeyDictionary()
         )
@@ -75,7 +80,9 @@ class PackedScoring:
         made = self._packings.setdefault(strands, {})
         rounds = self._recordings.rounds if step else 0
         if (slots, shares) not in made:
-            made[slots, shares] = pack(strands, slots, shares=shares, rounds=rounds)
+            made[slots, shares] = pack(
+                strands, slots, shares=shares, rounds=rounds, context=self._context
+            )
         return made[slots, shares]
 
     def _pass(

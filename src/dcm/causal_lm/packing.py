@@ -24,6 +24,9 @@ from dcm.strands import Strands
 # Rounded totals: this many in an octave, and the smallest one.
 _IN_AN_OCTAVE, _SMALLEST = 2, 256
 
+# Most positions of a text that fills up.
+FILLER = 64
+
 
 class Sizes(NamedTuple):
     """What a packing's tensors have as lengths; passes of equal sizes can be one recording.
@@ -156,7 +159,9 @@ class _Placed(torch.autograd.Function):
         return found, None, None, None
 
 
-def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
+def pack(
+    strands: Strands, slots: int, *, shares: bool, rounds: int, context: int = FILLER
+) -> Packing:
     """Pack strands into one sequence.
 
     All but a strand's tokens is computed on its device, from the strands' lengths.
@@ -167,6 +172,7 @@ def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
         shares: whether strands with one prompt may stand behind one copy of it.
         rounds: totals are rounded up where that makes no more than so many positions, so that they
             come again.
+        context: most positions of a text: of one that fills up, too, each is looked up.
     """
     rows = list(strands.owners or strands.row.tolist())
     lengths = list(map(len, strands.ids))
@@ -188,7 +194,7 @@ def pack(strands: Strands, slots: int, *, shares: bool, rounds: int) -> Packing:
     else:
         made = _behind(row, length, prompt, len(tokens), count, slots, prefix)
         longest = slots + prefix + max(lengths)
-    return _filled(strands, made, own_tokens, length, longest, slots, rounds)
+    return _filled(strands, made, own_tokens, length, longest, slots, rounds, min(context, FILLER))
 
 
 class _Made(NamedTuple):
@@ -296,6 +302,7 @@ def _filled(
     longest: int,
     slots: int,
     rounds: int,
+    filler: int,
 ) -> Packing:
     """The packing, filled up to rounded sizes where they are to come again."""
     used = len(made.places)
@@ -304,7 +311,7 @@ def _filled(
     recurs = positions <= rounds
     if not recurs:
         positions = -(-(used + spare) // 64) * 64
-    filling = (positions if recurs else positions - used) // 64 + 1
+    filling = (positions if recurs else positions - used) // filler + 1
     texts, leads = len(made.lengths_q), len(made.lead_start)
     prompts, shared = len(made.prompt_start), len(made.keys)
     own_keys = shared + positions - used if shared else 0

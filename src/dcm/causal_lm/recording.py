@@ -29,6 +29,9 @@ _LAUNCHES = 0.9
 # Recordings that may fail before no more are tried.
 _FAILURES = 3
 
+# Passes that show that recordings fit: they are not what runs out of memory later.
+_FITTED = 256
+
 # Passes before the first one that is timed.
 _WARM = 3
 
@@ -70,7 +73,7 @@ class Recordings:
         self._device = device
         self.limit = 1 << 16 if device.type == "cuda" else 0
         self.made = 0
-        self._passes = self._failed = 0
+        self._passes = self._failed = self._replayed = 0
         self._waits_up_to = self._largest = 0
         self._may_wait = _SMALL
         self._timed: _Timed | None = None
@@ -129,6 +132,7 @@ class Recordings:
             return result
         if recording is None or self._busy:
             return function(first, *others)
+        self._replayed += 1
         going = Pass()
         self._pass = weakref.ref(going)
         found: Found = _Replay.apply(recording, going, first, *others)  # type: ignore[no-untyped-call]
@@ -144,10 +148,18 @@ class Recordings:
         self.__dict__.pop("_pool", None)
 
     def let_go(self) -> bool:
-        """Memory ran out: record no pass as large again; whether there were recordings."""
+        """Memory ran out: give recordings up; whether there were any.
+
+        What ran out is not known: a step beside them, or what has nothing to do with steps, as
+        decoding. Where they served many passes since they last gave way, they fit beside the steps
+        and are made again when these go on, as is then worth it. Else no pass as large is recorded
+        again, or each step would run out of memory, give them up, and be recorded once more.
+        """
         if not self._recorded:
             return False
-        self.limit = self._largest // 2
+        if self._replayed < _FITTED:
+            self.limit = min(self.limit, self._largest // 2)
+        self._replayed = 0
         waits_up_to = self._waits_up_to
         self.forget()
         self._waits_up_to = min(waits_up_to, self.limit)

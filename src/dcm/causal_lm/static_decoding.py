@@ -15,9 +15,10 @@ from torch import Tensor
 
 from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
+from dcm.causal_lm.devices import spread
 from dcm.causal_lm.positions import stated_context
 from dcm.causal_lm.trials import Rounding, last_logits
-from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory
+from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory, make_way
 
 if TYPE_CHECKING:
     from dcm.strands import Layout
@@ -50,21 +51,38 @@ class StaticDecoding:
         self._steps: dict[tuple[int, int], _Steps] = {}
         self._holds: dict[int, bool] = {}
         self._share = _SHARE
+        self._spread = spread(model)
         gives_way(self)
 
     def let_go(self) -> bool:
         """Memory ran out: keep half as much from now on; whether anything was kept."""
-        gone = bool(self._steps)
+        if not self._steps:
+            return False
         self._steps.clear()
         self._share /= 2
-        return gone
+        return True
 
     def decode(
         self, content: Tensor, lead: Tensor, limits: Sequence[int], layout: Layout
     ) -> list[list[int]] | None:
-        """As `decode_greedily`; None where the model's steps are not those of a growing cache."""
+        """As `decode_greedily`; None where that should do it.
+
+        Because the model's steps are not those of a growing cache, or memory does not hold the
+        smallest cache of a fixed size, which has lines for more texts than there may be.
+        """
+        try:
+            return self._decoded(content, lead, limits, layout)
+        except Exception as error:
+            if not is_out_of_memory(error) or len(content) > _SHORT:
+                raise  # fewer at once may fit
+        # Out of the handler, whose traceback would keep what was computed alive.
+        return self.decode(content, lead, limits, layout) if make_way() else None
+
+    def _decoded(
+        self, content: Tensor, lead: Tensor, limits: Sequence[int], layout: Layout
+    ) -> list[list[int]] | None:
         longest = content.shape[1] + 1 + max(limits)
-        if not self._is_true(self._length(longest)):
+        if self._spread or not self._is_true(self._length(longest)):
             return None
         # A batch takes as long as its longest text: short ones go by themselves.
         groups: dict[int, list[int]] = {}

@@ -181,7 +181,10 @@ def embedded(
     # Without the closing tokens, which say nothing of a row.
     rows = [[token for ids in row for token in ids[:-1]] for row in targets]
     flat = torch.tensor([token for row in rows for token in row], dtype=torch.int64)
-    return torch.split(generator.embed(flat.to(generator.device)), [len(row) for row in rows])
+    if generator.device.type == "cuda":
+        flat = flat.pin_memory()  # so that nobody waits for the step that the GPU is computing
+    ids = flat.to(generator.device, non_blocking=True)
+    return torch.split(generator.embed(ids), [len(row) for row in rows])
 
 
 def losses_by_mode(
