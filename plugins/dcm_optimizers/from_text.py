@@ -100,17 +100,18 @@ class FromText(Optimizer):
             scale = self.start_scale
             scales.append(start_scale(space.slots, alone=factor == 0) if scale is None else scale)
             factors.append(factor)
-        start = (noise * (space.scale * torch.tensor(scales))[:, None, None]).to(space.device)
+        start = space.send(noise * (space.scale * torch.tensor(scales))[:, None, None])
         if not any(factors):
             return start
-        return start + dealt(texts, space.slots) * start.new_tensor(factors)[:, None, None]
+        return start + dealt(texts, space) * space.send(torch.tensor(factors))[:, None, None]
 
 
-def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:
+def dealt(texts: Sequence[Tensor], space: Space) -> Tensor:
     """[R, K, D]: of R texts of tokens [T, D] the sum of the n that a slot gets, over root n.
 
     So a slot is about as long as a token, however many it gets.
     """
+    slots = space.slots
     counts = [_counts(len(text), slots) for text in texts]
     tokens = torch.cat(
         # Again and again, until every slot has one. That they end at the last one, and do not begin
@@ -120,9 +121,10 @@ def dealt(texts: Sequence[Tensor], slots: int) -> Tensor:
             for text in texts
         ]
     )
-    lengths = torch.tensor(counts, device=tokens.device).flatten()
-    # Line by line, so that a row does not depend on how many there are.
-    sums = torch.segment_reduce(tokens, "sum", lengths=lengths, axis=0, initial=0)
+    lengths = space.send(torch.tensor(counts).flatten())
+    # Line by line, so that a row does not depend on how many there are. "Unsafe", as their sum
+    # would have to be read back, for which one would wait.
+    sums = torch.segment_reduce(tokens, "sum", lengths=lengths, axis=0, initial=0, unsafe=True)
     evened: Tensor = sums / lengths.clamp(min=1).sqrt()[:, None]
     return evened.view(len(texts), slots, -1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dcm.generator import Generator
+from dcm.sending import send
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class Modes:
         names = list(dict.fromkeys(modes))
         table = torch.stack([self.vector(mode) for mode in names])
         places = {mode: place for place, mode in enumerate(names)}
-        chosen = torch.tensor([places[mode] for mode in modes], device=table.device)
+        chosen = send(torch.tensor([places[mode] for mode in modes]), table.device)
         return table.index_select(0, chosen)
 
     def as_dict(self) -> dict[str, Tensor]:

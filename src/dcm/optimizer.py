@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dcm.sending import send
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -49,6 +51,10 @@ class Space:
     width: int
     scale: float
     device: torch.device
+
+    def send(self, host: Tensor) -> Tensor:
+        """A host tensor on the device, which nobody waits for: it may be computing a step."""
+        return send(host, self.device)
 
 
 State = Any

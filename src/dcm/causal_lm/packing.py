@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dcm.sending import send
 from dcm.strands import Strands
 
 # Rounded totals: this many in an octave, and the smallest one.
@@ -180,13 +181,10 @@ def pack(
     count = max(prompt_of) + 1
     prefix = int(strands.layout == "prefix")
     tokens = list(chain.from_iterable(strands.ids))
-    # One copy to the device, which need not be waited for.
+    # One copy to the device.
     host = torch.tensor([*tokens, *rows, *lengths, *prompt_of], dtype=torch.int64)
-    device = strands.row.device
-    if device.type == "cuda":
-        host = host.pin_memory()
     own_tokens, row, length, prompt = torch.split(
-        host.to(device, non_blocking=True), [len(tokens), *[len(rows)] * 3]
+        send(host, strands.row.device), [len(tokens), *[len(rows)] * 3]
     )
     if count == len(rows):
         made = _alone(row, length, len(tokens), slots, prefix)

@@ -13,6 +13,7 @@ from dcm.example import Example
 from dcm.generator import Generator
 from dcm.objective import Objective
 from dcm.optimizer import RowKey, State
+from dcm.sending import send
 from dcm.solver.state import copied
 from dcm.target import Target
 
@@ -181,10 +182,8 @@ def embedded(
     # Without the closing tokens, which say nothing of a row.
     rows = [[token for ids in row for token in ids[:-1]] for row in targets]
     flat = torch.tensor([token for row in rows for token in row], dtype=torch.int64)
-    if generator.device.type == "cuda":
-        flat = flat.pin_memory()  # so that nobody waits for the step that the GPU is computing
-    ids = flat.to(generator.device, non_blocking=True)
-    return torch.split(generator.embed(ids), [len(row) for row in rows])
+    found = generator.embed(send(flat, generator.device))
+    return torch.split(found, [len(row) for row in rows])
 
 
 def losses_by_mode(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dcm.criterion import Observation
 from dcm.optimizer import State
+from dcm.sending import send
 from dcm.solver import guard
 from dcm.solver.apart import ModesApart, mean_cosine, mixed
 from dcm.solver.batch import Batch, Setup
@@ -247,7 +248,7 @@ class Lanes:
         if rest is None:
             return None
         if rest is not batch:
-            gradient = gradient.index_select(0, torch.tensor(places, device=gradient.device))
+            gradient = gradient.index_select(0, send(torch.tensor(places), gradient.device))
         optimizer = self.setup.optimizer
         content, state = guard.step(optimizer, rest.content, gradient, rest.optimizer)
         return attrs.evolve(rest, content=content, optimizer=state)
@@ -262,7 +263,7 @@ class Lanes:
         """A copy of the rows at `places`."""
         device = batch.content.device
         strands = [s for p in places for s in range(self._first[p], self._first[p + 1])]
-        both = torch.tensor([*places, *strands], device=device)
+        both = send(torch.tensor([*places, *strands]), device)
         return batch.rows(both[: len(places)], both[len(places) :])
 
     def _park(self, batch: Batch, places: list[int]) -> list[Parked]:
@@ -319,13 +320,13 @@ class Lanes:
             optimizer=optimizer,
             criterion=criterion,
             best_content=torch.stack([each.content for each in best]),
-            best_rank=torch.tensor([each.rank for each in best], device=device),
-            best_step=torch.tensor([each.step for each in best], device=device),
-            best_nll=torch.tensor([loss for each in best for loss in each.losses], device=device),
-            best_margin=torch.tensor([each.margin for each in best], device=device),
-            best_penalty=torch.tensor([each.penalty for each in best], device=device),
-            step=torch.tensor([row.step for row in rows], device=device),
-            demand=torch.tensor([row.demand for row in rows], device=device),
+            best_rank=send(torch.tensor([each.rank for each in best]), device),
+            best_step=send(torch.tensor([each.step for each in best]), device),
+            best_nll=send(torch.tensor([loss for each in best for loss in each.losses]), device),
+            best_margin=send(torch.tensor([each.margin for each in best]), device),
+            best_penalty=send(torch.tensor([each.penalty for each in best]), device),
+            step=send(torch.tensor([row.step for row in rows]), device),
+            demand=send(torch.tensor([row.demand for row in rows]), device),
         )
 
     def _changed(self) -> None:
@@ -344,19 +345,19 @@ class Lanes:
         self._full_context = self._baseline("full_context")
         if setup.objective.draws:
             numbers = [row.key.number("loss") for row in self.rows]
-            self._numbers = torch.tensor(numbers, device=device)
+            self._numbers = send(torch.tensor(numbers), device)
         checked = [target.checked for target in targets]
         return Strands(
-            row=torch.tensor(owner, device=device),
+            row=send(torch.tensor(owner), device),
             lead=setup.modes.vectors(modes),
             ids=[ids for item in items for ids in item.ids],
-            weight=torch.tensor([target.weight for target in targets], device=device),
+            weight=send(torch.tensor([target.weight for target in targets]), device),
             rows=len(items),
             layout=setup.modes.layout,
             temperature=setup.optimizer.temperature(setup.slots),
             modes=modes,
             owners=owner,
-            checked=None if all(checked) else torch.tensor(checked, device=device),
+            checked=None if all(checked) else send(torch.tensor(checked), device),
         )
 
     def _baseline(self, kind: str) -> Tensor:
@@ -371,7 +372,7 @@ class Lanes:
                 values.extend([math.nan] * len(row.item.ids))
             else:
                 values.extend(sum(draws) / len(draws) for draws in measured[kind])
-        return torch.tensor(values, device=device)
+        return send(torch.tensor(values), device)
 
 
 def _curve_marks(max_steps: int) -> list[bool]:
