@@ -149,7 +149,7 @@ def test_recorded_decoding_gives_the_texts_of_a_growing_cache(build, name):
         table[chosen[:, 0]].float(),
         [40, 9, 40, 1],
     )
-    static = StaticDecoding(lm.model, lm.end)
+    static = StaticDecoding(model, lm.end)
     with torch.no_grad():
         grown = decode_greedily(model, lm.end, content, lead, limits, "prefix", Way())
         for _ in range(2):  # recorded in the first, repeated in the second
