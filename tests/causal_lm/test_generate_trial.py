@@ -66,5 +66,5 @@ def test_without_what_rounding_turns_the_choice_would_be_wrong(monkeypatch):
 
     from dcm.causal_lm import generate_trial
 
-    monkeypatch.setattr(generate_trial, "_rounded_again", lambda _: nullcontext())
+    monkeypatch.setattr(generate_trial, "rounded_again", lambda _: nullcontext())
     assert not generates_alike(Model(100.0, wrong=False), 64, texts=2, tokens=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dcm import GeneratorError, Strands, StrandScores
+from dcm.causal_lm import CausalLM
 from dcm.causal_lm.generator_loss import generator_loss
 from dcm.causal_lm.trials import scores_as_alone
 from dcm.causal_lm.tried import Tried
@@ -40,6 +42,27 @@ def test_a_way_of_scoring_is_right_or_found_out(lm, layout, length):
     for how in ("one loss", "one gradient", "an error"):
         wrong = partial(distorted, lm, how=how)
         assert not scores_as_alone(lm.model, wrong, length, layout), how
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_few_bits_what_is_off_once_may_be_a_router_that_turned(build, dtype):
+    """What is off each time is wrong, and in float32 what is off once."""
+    lm = build("gpt_oss")
+    lm = CausalLM(deepcopy(lm.model).to(dtype), lm.tokenizer, packed=True)
+    drawn = []
+
+    def off(content, strands, *, times, share=0.4):
+        drawn.append(content)
+        scores = lm.score(content, strands)
+        nll = scores.nll
+        if len(drawn) <= times:  # the loss is right, and a part of its gradient is lost
+            nll = (1 - share) * nll + share * nll.detach()
+        return StrandScores(nll, scores.exact, scores.margin)
+
+    for times, right in ((0, True), (1, dtype == torch.bfloat16), (9, False)):
+        drawn.clear()
+        wrong = partial(off, times=times)
+        assert scores_as_alone(lm.model, wrong, 64, "suffix") == right
 
 
 def test_what_is_right_for_short_lines_only_is_used_for_those_only(build):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcm.causal_lm.regions import repeated_layers
-from dcm.causal_lm.trials import Rounding, last_logits, some_ids
+from dcm.causal_lm.rounding import Rounding, rounded_again
+from dcm.causal_lm.trials import last_logits, some_ids
 from dcm.memory_limit import is_out_of_memory
 
 
@@ -55,7 +55,7 @@ def generates_alike(model: Any, length: int, *, texts: int, tokens: int) -> bool
         if float(worse.max()) <= few:
             continue
         # Where routers turn with a rounding, other kernels may choose what is far from the first.
-        with _rounded_again(model):
+        with rounded_again(model):
             rounded = torch.cat([_worse(logits, read().argmax(2)) for _ in range(2)])
         if not float(worse.max()) <= few + 2 * float(rounded.max()):
             return False
@@ -66,26 +66,6 @@ def _worse(logits: Tensor, chosen: Tensor) -> Tensor:
     """[B, T] how far chosen tokens [B, T] are below the best, in standard deviations of logits."""
     own = logits.gather(2, chosen[..., None])[..., 0]
     return (logits.amax(2) - own) / logits.std(2)
-
-
-@contextmanager
-def _rounded_again(model: Any) -> Iterator[None]:
-    """Within it the layers' results are off by as much as they were rounded, by chance."""
-    random = torch.Generator().manual_seed(0)
-
-    def off(states: Tensor) -> Tensor:
-        noise = torch.randn(states.shape, generator=random).to(states)
-        return states * (1 + torch.finfo(states.dtype).eps * noise)
-
-    def hook(_module: Any, _given: Any, out: Any) -> Any:
-        return off(out) if isinstance(out, Tensor) else (off(out[0]), *out[1:])
-
-    hooks = [layer.register_forward_hook(hook) for layer in repeated_layers(model)]
-    try:
-        yield
-    finally:
-        for each in hooks:
-            each.remove()
 
 
 @contextmanager

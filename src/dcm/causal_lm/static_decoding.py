@@ -17,7 +17,8 @@ from dcm.causal_lm.capture import beside, mend, recorded
 from dcm.causal_lm.decoding import prompts
 from dcm.causal_lm.devices import spread
 from dcm.causal_lm.positions import stated_context
-from dcm.causal_lm.trials import Rounding, last_logits
+from dcm.causal_lm.rounding import Rounding
+from dcm.causal_lm.trials import last_logits
 from dcm.memory_limit import allowed_on_gpu, gives_way, is_out_of_memory, make_way
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from statistics import median
 from typing import Any, NamedTuple
 
-import attrs
 import torch
 from torch import Tensor
 
 from dcm.causal_lm.calling import known, named
 from dcm.causal_lm.decoding import Reader, Way
 from dcm.causal_lm.generator_loss import generator_loss
+from dcm.causal_lm.rounding import Rounding, rounded_again
 from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
 from dcm.strands import Layout, Strands, StrandScores
@@ -29,35 +30,9 @@ Score = Callable[[Tensor, Strands], StrandScores]
 # Slots of the contents in a trial, and tokens of its short strands.
 _SLOTS, _SHORT = 4, 5
 
-
-@attrs.frozen
-class Rounding:
-    """How far two ways of computing the same may differ by rounding alone, as shares.
-
-    Attributes:
-        loss: of the largest loss.
-        states: of the norm of hidden states or logits, computed by the same kernels.
-        decoding: of the norm of logits, where other kernels carry a state from token to token.
-        gradient: of the gradient's norm.
-    """
-
-    loss: float
-    states: float
-    decoding: float
-    gradient: float
-
-    @classmethod
-    def of(cls, dtype: torch.dtype) -> Rounding:
-        """That of a model which computes in `dtype`.
-
-        Float32's lie above what tiny models of some fifty architectures showed; those of fewer
-        bits are estimates, within which SmolLM2-135M in bfloat16 was right.
-        """
-        if dtype == torch.float64:
-            return cls(1e-7, 1e-7, 1e-7, 1e-6)
-        if dtype == torch.float32:
-            return cls(1e-4, 3e-4, 5e-5, 2e-3)
-        return cls(3e-2, 0.1, 0.2, 0.15)
+# Draws of texts where one is off in few bits, and what rounding may explain at the most: what reads
+# other positions than it should is further off than this share of a gradient.
+_DRAWS, _FAR = 5, 0.5
 
 
 def scores_as_alone(
@@ -70,6 +45,10 @@ def scores_as_alone(
     only there (sparse attention, stretched positions) shows up to that length, as does what leaks
     from one strand into the next.
 
+    In few bits a gradient may be far off by a router of experts that turns with a rounding, now and
+    then: so where the first one is off, several are compared, by their medians, with how far
+    rounding alone takes them. What is wrong is wrong each time.
+
     Args:
         model: a Hugging Face causal language model.
         score: the way of scoring; where it cannot do it at all, it raises.
@@ -77,18 +56,48 @@ def scores_as_alone(
         layout: where the mode vector stands.
         count: strands of a row.
     """
-    rounding = Rounding.of(model.dtype)
-    content, strands = _rows(model, length, layout, count)
+    limit = Rounding.of(model.dtype)
+    off = _off(model, score, length, layout, count)
+    if off is None:
+        return False
+    if off.loss <= limit.loss and max(off.gradients) <= limit.gradient:
+        return True
+    if model.dtype.itemsize > 2:
+        return False
+    draws = [_off(model, score, length, layout, count, draw) for draw in range(1, _DRAWS)]
+    found = [off, *(each for each in draws if each is not None)]
+    rounded = median(each.rounded for each in found[1:])
+    most = min(limit.gradient + 2 * rounded, _FAR)
+    return median(each.loss for each in found) <= limit.loss and all(
+        median(row) <= most for row in zip(*(each.gradients for each in found), strict=True)
+    )
+
+
+class _Off(NamedTuple):
+    """How far a way of scoring is from each strand alone, as shares.
+
+    Attributes:
+        loss: of the largest loss.
+        gradients: of the norm of a row's gradient. Row by row: a strand alone is right whatever
+            stands in other rows.
+        rounded: likewise, the most that rounding alone made of those alone.
+    """
+
+    loss: float
+    gradients: tuple[float, ...]
+    rounded: float
+
+
+@torch.enable_grad()
+def _off(
+    model: Any, score: Score, length: int, layout: Layout, count: int, draw: int = 0
+) -> _Off | None:
+    """How far it is for one draw of texts; None where it cannot score them."""
+    content, strands = _rows(model, length, layout, count, draw)
     content.requires_grad_()
-    with torch.enable_grad():
-        try:
-            nll = score(content, strands).nll
-            (gradient,) = torch.autograd.grad(nll.sum(), content)
-        except Exception as error:  # whatever a model's own code raises
-            if is_out_of_memory(error):
-                raise
-            return False
-        alone = torch.stack(
+
+    def alone() -> tuple[Tensor, Tensor]:
+        losses = torch.stack(
             [
                 generator_loss(model, torch.tensor(ids, device=lead.device), prompt)
                 for ids, lead, prompt in zip(
@@ -96,12 +105,29 @@ def scores_as_alone(
                 )
             ]
         )
-        (true_gradient,) = torch.autograd.grad(alone.sum(), content)
-    near = (nll - alone).abs().max() <= rounding.loss * alone.abs().max()
-    # Row by row: a strand alone is right whatever stands in other rows.
-    off = (gradient - true_gradient).flatten(1).norm(dim=1)
-    return bool(near) and bool(
-        (off <= rounding.gradient * true_gradient.flatten(1).norm(dim=1)).all()
+        return losses.detach(), torch.autograd.grad(losses.sum(), content)[0]
+
+    try:
+        nll = score(content, strands).nll
+        (gradient,) = torch.autograd.grad(nll.sum(), content)
+    except Exception as error:  # whatever a model's own code raises
+        if is_out_of_memory(error):
+            raise
+        return None
+    losses, true = alone()
+
+    def apart(other: Tensor) -> tuple[float, ...]:
+        norms = [each.flatten(1).norm(dim=1) for each in (other - true, true)]
+        return tuple((norms[0] / norms[1]).nan_to_num(torch.inf).tolist())
+
+    rounded = 0.0
+    if draw:
+        with rounded_again(model):
+            rounded = max(apart(alone()[1]))
+    return _Off(
+        loss=float((nll.detach() - losses).abs().max() / losses.abs().max()),
+        gradients=apart(gradient),
+        rounded=rounded,
     )
 
 
@@ -301,7 +327,7 @@ def _fresh(given: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in given.items()}
 
 
-def _rows(model: Any, length: int, layout: Layout, count: int) -> tuple[Tensor, Strands]:
+def _rows(model: Any, length: int, layout: Layout, count: int, draw: int) -> tuple[Tensor, Strands]:
     """Contents [2, K, D] and the strands of two rows, the long one last and first."""
     embedding, rows = model.get_input_embeddings(), 2
     device = embedding.weight.device
@@ -311,10 +337,11 @@ def _rows(model: Any, length: int, layout: Layout, count: int) -> tuple[Tensor, 
     lengths = [[*short, long], [long, *short]]
 
     with torch.no_grad():
-        content = embedding(some_ids(model, rows * _SLOTS)).float().view(rows, _SLOTS, -1)
+        content = embedding(some_ids(model, rows * _SLOTS, 29 * draw)).float()
+        content = content.view(rows, _SLOTS, -1)
         leads = embedding(some_ids(model, modes, 5)).float()
     targets = [
-        tuple(some_ids(model, number, 7 + 3 * place + row).tolist())
+        tuple(some_ids(model, number, 7 + 3 * place + row + 29 * draw).tolist())
         for row, own in enumerate(lengths)
         for place, number in enumerate(own)
     ]
