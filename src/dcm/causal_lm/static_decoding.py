@@ -30,6 +30,9 @@ _LOOK = 8
 # Fewer lines, and fewer tokens, make a batch no faster.
 _SHORT = 16
 
+# Tokens of a trial: one that is made as it is, one that is recorded, and two that repeat it.
+_TRIED = 4
+
 # More lines are computed, not waited for, so that fewer are filled up.
 _MANY = 256
 
@@ -169,7 +172,7 @@ class StaticDecoding:
         """
         if self._model.device.type != "cuda":
             return True
-        most = min(_SHORT, length - 1)
+        most = min(_TRIED, length - 1)
         prompt, limits = embedded[:, : length - most], [most] * len(embedded)
         found = []
         for records in (False, True):
