@@ -226,3 +226,16 @@ def test_what_a_worker_did_is_told_in_tenths(script) -> None:
     assert told["row_steps_per_second"] == [160, 0, 0, 0, 0, 0, 0, 0, 1000, 100]
     assert told["lanes_from"] == [(0.0, 16), (1.0, 128)]
     assert told["without_steps"] == [(1.0, 9.0)]
+
+
+def test_what_one_writer_takes_is_counted(script, monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--pairs", "12", "--slots=2", "--width=8", "--together=5", "--workers=2"]
+    module = script("experiments/benchmarks/writer.py")
+    monkeypatch.setattr(sys, "argv", ["writer.py", *options])
+    module.main()
+    told, head, line = capsys.readouterr().out.strip().splitlines()
+    assert "[2, 8] float32, 2 workers" in told
+    assert head.split()[0] == "results"
+    assert line.split()[0] == "12"
+    assert not list(tmp_path.iterdir())

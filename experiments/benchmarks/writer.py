@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +39,7 @@ class Sending(Engine):
         self.content = torch.randn(experiment.slots, width)
         self.mode = torch.randn(width)
         self.messages: deque[tuple[str, bytes | Gone]] = deque()
+        self.through: Counter[str] = Counter()
         self.spent = 0.0  # in making messages
         self.looked = 0.0
 
@@ -62,13 +63,18 @@ class Sending(Engine):
                 looked = look_at_examples(self.experiment, lambda _count, _at: None)
                 self.looked = time.perf_counter() - began
                 self._say(worker, {"kind": "looked", **attrs.asdict(looked)})
-            self._say(worker, {"kind": "take", "count": self.together})
+            self._take(worker)
         elif told["kind"] == "tasks":
             self._finish(worker, told["tasks"])
-            self._say(worker, {"kind": "take", "count": self.together})
+            self.through[worker] += len(told["tasks"])
+            self._take(worker)
         elif told["kind"] == "end":
             self.messages.append((worker, Gone("it ended")))
         self.spent += time.perf_counter() - began
+
+    def _take(self, worker: str) -> None:
+        through = self.through[worker]
+        self._say(worker, {"kind": "take", "count": self.together, "through": through})
 
     def _finish(self, worker: str, tasks: list[Any]) -> None:
         lines, curves = [], []
