@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dcm import Experiment, GeneratorError, find
 from dcm.causal_lm import CausalLM
@@ -129,3 +131,29 @@ def test_the_context_is_what_the_model_takes(name, stated, positions):
     config = AutoConfig.for_model(name, vocab_size=257, **{**sizes, **stated})
     model = AutoModelForCausalLM.from_config(config)
     assert CausalLM(model.eval(), byte_tokenizer()).context_length == positions
+
+
+class Letters:
+    """The tokenizer of a large vocabulary, whose words it may have lost."""
+
+    all_special_ids = (0,)
+    eos_token_id = 0
+
+    def __init__(self, split):
+        self.split = split
+
+    def get_vocab(self):
+        return {str(number): number for number in range(12_000)}
+
+    def __call__(self, text, **_):
+        return SimpleNamespace(input_ids=[1] * len(self.split(text)))
+
+
+def test_a_tokenizer_that_has_lost_its_words_is_told():
+    """As one that transformers 5.17 made of a GGUF file of Gemma 3."""
+    model = SimpleNamespace(
+        get_input_embeddings=lambda: SimpleNamespace(weight=torch.zeros(12_000, 1))
+    )
+    check_tokenizer(Letters(str.split), model, "it")
+    with pytest.warns(UserWarning, match="11,999 words"):
+        check_tokenizer(Letters(list), model, "it")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from dcm.errors import GeneratorError
 
+# A vocabulary of so many words has some of the words of an English sentence.
+_LARGE = 10_000
+_SENTENCE = "The president of the United States gave a speech about the weather in Europe."
+
 
 def check_tokenizer(tokenizer: Any, model: Any, asked: str) -> None:
-    """Refuse a tokenizer that cannot serve a model.
+    """Refuse a tokenizer that cannot serve a model, and warn of one that seems to be broken.
 
     Args:
         tokenizer: what is asked of.
@@ -41,6 +46,14 @@ def check_tokenizer(tokenizer: Any, model: Any, asked: str) -> None:
         there = f"Its tokenizer has {len(beyond)} tokens beyond its embeddings of {rows}"
         there += f", up to {beyond[max(beyond)]!r}, number {max(beyond)}"
         raise GeneratorError(asked, there, "Give the model its own tokenizer")
+    letters = len(_SENTENCE.replace(" ", ""))
+    if len(words) >= _LARGE and len(encode(tokenizer, _SENTENCE)) > letters:
+        warnings.warn(
+            f"The tokenizer has {len(words):,} words and writes an English sentence letter by "
+            "letter, which takes several times the tokens: it may have lost how words are put "
+            "together, as where a GGUF file was converted. Give the model its tokenizer.json",
+            stacklevel=3,
+        )
 
 
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
