@@ -65,6 +65,21 @@ def test_in_few_bits_what_is_off_once_may_be_a_router_that_turned(build, dtype):
         assert scores_as_alone(lm.model, wrong, 64, "suffix") == right
 
 
+def test_what_cannot_be_scored_a_second_time_is_not_used(build):
+    lm = build("gpt_oss")
+    lm = CausalLM(deepcopy(lm.model).bfloat16(), lm.tokenizer, packed=True)
+    drawn = []
+
+    def once(content, strands):
+        drawn.append(content)
+        if len(drawn) > 1:
+            raise RuntimeError("a kernel that there is not")
+        return lm.score(content.detach() + 0.1 * (content - content.detach()), strands)
+
+    assert not scores_as_alone(lm.model, once, 64, "suffix")
+    assert len(drawn) == 2
+
+
 def test_what_is_right_for_short_lines_only_is_used_for_those_only(build):
     """A window of attention that a mask from outside replaces: up to its length nothing shows."""
     lm = build("gpt_neo")

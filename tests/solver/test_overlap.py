@@ -10,6 +10,7 @@ import torch
 
 from dcm import Example, find, solve
 from dcm.solver import Stats
+from dcm.solver.item import Ended
 from dcm.testing.doubles import QuadraticGenerator, QuadraticObjective
 
 solving = importlib.import_module("dcm.solver.solve")
@@ -22,7 +23,7 @@ def demanding(outcomes):
     return [attrs.evolve(each, certified=each.exact and each.margin >= 0.4) for each in outcomes]
 
 
-def run(monkeypatch, overlaps, verify, lanes=6):
+def run(monkeypatch, overlaps, verify=None, lanes=6):
     """Outcomes by id, stats, and how many steps were made when each came."""
     plain = solving._Run.__init__
 
@@ -69,7 +70,25 @@ def test_outcomes_are_the_same(monkeypatch, verify):
 
 
 def test_an_outcome_comes_a_step_later_at_most(monkeypatch):
-    (one, _), (other, _) = (run(monkeypatch, way, None, lanes=40) for way in (False, True))
+    (one, _), (other, _) = (run(monkeypatch, way, lanes=40) for way in (False, True))
     later = [other[name][1] - one[name][1] for name in one if one[name][0].attempts == 1]
     assert later
     assert all(0 <= each <= 40 for each in later)  # row-steps, of 40 rows at most in a step
+
+
+def test_memory_that_runs_out_meanwhile_loses_no_example(monkeypatch):
+    """The step holds memory, and is over soon."""
+    plain, full = Ended.alone, iter([False, True, False, True, True])
+
+    def alone(self):
+        if next(full, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Ended, "alone", alone)
+        found, stats = run(monkeypatch, overlaps=True)
+    assert not list(full), "it never ran out"
+    assert found.keys() == {each.id for each in EXAMPLES}
+    assert stats.lanes == 6
+    assert stats.uncertified == 0

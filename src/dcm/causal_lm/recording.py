@@ -23,7 +23,7 @@ from dcm.memory_limit import (
 )
 
 # A pass waits for its launches where they take this share of its time. What computes for longer
-# gains nothing by a recording, and is rounded up for it.
+# gains nothing by a recording, and would be rounded up for it.
 _LAUNCHES = 0.9
 
 # Recordings that may fail before no more are tried.

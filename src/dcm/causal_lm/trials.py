@@ -64,8 +64,12 @@ def scores_as_alone(
         return True
     if model.dtype.itemsize > 2:
         return False
-    draws = [_off(model, score, length, layout, count, draw) for draw in range(1, _DRAWS)]
-    found = [off, *(each for each in draws if each is not None)]
+    found = [off]
+    for draw in range(1, _DRAWS):
+        another = _off(model, score, length, layout, count, draw)
+        if another is None:
+            return False
+        found.append(another)
     rounded = median(each.rounded for each in found[1:])
     most = min(limit.gradient + 2 * rounded, _FAR)
     return median(each.loss for each in found) <= limit.loss and all(

@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from dcm.sending import send
 from dcm.strands import Strands
 
 
@@ -46,10 +47,10 @@ class ModesApart:
             owners.append(copies[key])
         device = strands.row.device
         own = attrs.evolve(
-            strands, row=torch.tensor(owners, device=device), rows=len(copies), owners=owners
+            strands, row=send(torch.tensor(owners), device), rows=len(copies), owners=owners
         )
-        row = torch.tensor([row for row, _ in copies], device=device)
-        places = torch.tensor(mode, device=device)
+        row = send(torch.tensor([row for row, _ in copies]), device)
+        places = send(torch.tensor(mode), device)
         return cls(own, row, places, strands.rows, max(seen.values()))
 
     def spread(self, content: Tensor) -> Tensor:

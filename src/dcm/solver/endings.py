@@ -50,7 +50,7 @@ class Endings:
         self._stats = stats
         self._enter = enter
         self._on_gpu = setup.generator.device.type == "cuda"
-        self._noted: list[Ended] = []
+        self._noted: deque[Ended] = deque()
         self._copied: torch.cuda.Event | None = None
         self._unverified: list[Ended] = []
         self._waited = 0
@@ -77,14 +77,17 @@ class Endings:
     def sort(self) -> None:
         """Decide of those noted which are done and which examples try again.
 
-        None of it needs the device, which may be computing.
+        None of it waits for the device, which may be computing.
+
+        Raises:
+            torch.OutOfMemoryError: none is lost, the rest can be sorted later.
         """
         if self._copied is not None:
             self._copied.synchronize()
             self._copied = None
-        noted, self._noted = self._noted, []
-        for ended in noted:
-            self._sort(ended)
+        while self._noted:
+            self._sort(self._noted[0])
+            self._noted.popleft()
         if self._verify is None and self._unverified:
             self._outcomes += self._final()
 
@@ -115,20 +118,21 @@ class Endings:
         if hopeful or item.attempts >= self._setup.optimizer.attempts:
             self._unverified.append(item.kept if item.kept and not hopeful else ended)
             return
-        if item.kept is ended:
+        if item.kept is ended:  # before the next attempt is counted, since memory may run out
             item.kept = ended.alone()
         self._waiting.append(self._attempt(item))
 
     def _final(self) -> list[Outcome]:
         """Certify the ended attempts; those that may try again go back into the queue."""
         self._waited = 0
-        batch, self._unverified = self._unverified, []
+        batch = self._unverified
         outcomes: Sequence[Outcome] = outcomes_of(batch, self._setup)
         verified: dict[str, Outcome] = {}
         checked = [outcome for outcome in outcomes if outcome.content is not None]
         if self._verify and checked:
             self._enter("certifying")
             verified = {each.example.id: each for each in self._verify(checked)}
+        self._unverified = []
         final = []
         for ended, unverified in zip(batch, outcomes, strict=True):
             outcome = verified.get(unverified.example.id, unverified)

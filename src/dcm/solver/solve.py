@@ -223,16 +223,16 @@ class _Run:
 
     def _prepare(self) -> None:
         """While the device computes: see to those that ended before, and make rows ready."""
-        self.endings.sort()
         wanted = self.admitted + _SPARE
         # Measuring baselines would wait for the device.
         if self.baselines is None and len(self.waiting) < wanted:
             self._take_examples(2 * wanted - len(self.waiting))
         try:
+            self.endings.sort()
             self.lanes.prepare(list(islice(self.waiting, wanted)))
         except Exception as error:
             if not (is_out_of_memory(error) or isinstance(error, ComponentError)):
-                raise  # else it is tried again when their lanes are free
+                raise  # else it is tried again after the step, which holds memory now
 
     def _take_examples(self, count: int) -> bool:
         """Make the next examples ready, at most `count`; False if there are none."""
