@@ -133,7 +133,7 @@ class FromKept(Optimizer):
         fresh = self.inner.start(own, space, texts)
         for row, key in enumerate(keys):
             if key.attempt == 0:
-                fresh[row] = self.content(key.example_id).to(space.device)
+                fresh[row] = space.send(self.content(key.example_id))
         return fresh
 
     def init(self, content: Tensor, space: Space) -> State:
