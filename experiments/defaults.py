@@ -19,7 +19,7 @@ from time import perf_counter
 import dcm
 
 # Most steps of a row.
-STEPS = {1: 400, 4: 300, 8: 200, 32: 100}
+STEPS = {1: 300, 4: 300, 8: 200, 32: 100}
 
 
 def setting(text: str) -> dict[str, object]:

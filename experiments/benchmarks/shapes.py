@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -126,6 +127,10 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# Projections whose results are added to what goes on, as transformers names them.
+_ADDS = ("o_proj", "down_proj", "dense", "dense_4h_to_h")
+
+
 @attrs.frozen
 class Shape(CausalLMGenerator):
     """A model of a known shape with random weights and a byte tokenizer.
@@ -165,10 +170,12 @@ class Shape(CausalLMGenerator):
             # As dense weights they may not fit: the blocks are drawn themselves.
             model = skeleton(config, self.dtype, self.device_name, "mxfp4")
             draw(model, self.device)
+            settle(model)
         else:
             # Weights are drawn where they stay and in their own dtype: no second copy, no transfer.
             with torch.device(self.device_name):
                 model = AutoModelForCausalLM.from_config(config, dtype=self.dtype)
+            settle(model)
             if self.quantize is not None:
                 quantise(model, self.quantize, self.device)
         model = model.eval().requires_grad_(requires_grad=False)
@@ -182,6 +189,24 @@ class Shape(CausalLMGenerator):
     @property
     def dtype(self) -> torch.dtype:
         return getattr(torch, self.dtype_name)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def settle(model: Any) -> None:
+    """Make what each layer adds smaller by the root of how many add, as GPT-2 was initialised.
+
+    Else deep mixtures of random experts are chaotic: a rounding turns a router, whose other expert
+    turns the routers behind it, and no two ways of computing the same agree. Source: Radford et al.
+    2019, section 2.3.
+    """
+    factor = (2 * model.config.num_hidden_layers) ** -0.5
+    for name, parameter in model.named_parameters():
+        if not any(part in _ADDS for part in name.split(".")):
+            continue
+        if name.endswith("original1"):  # exponents of MXFP4
+            parameter.data.sub_(round(-math.log2(factor)))
+        elif parameter.ndim > 1 and parameter.is_floating_point():
+            parameter.data.mul_(factor)
 
 
 def draw(model: torch.nn.Module, device: torch.device) -> None:

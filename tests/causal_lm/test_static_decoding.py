@@ -45,12 +45,22 @@ def test_no_step_is_told_by_python_where_it_stands(build, name) -> None:
     hook = lm.model.register_forward_pre_hook(look, with_kwargs=True)
     try:
         with torch.no_grad():
-            steps.run(torch.zeros(2, 5, lm.model.config.hidden_size), [4, 4])
+            steps.begin(torch.zeros(2, 5, lm.model.config.hidden_size))
+            steps.write([4, 4], 4)
     finally:
         hook.remove()
     assert counts[1:]
     assert all(each == counts[1] for each in counts[1:])
     assert counts[1][1] is torch.Tensor
+
+
+def test_a_shorter_cache_is_not_tried_where_a_longer_one_held(build, monkeypatch) -> None:
+    lm = build("llama")
+    content, lead = torch.zeros(2, 3, 64), torch.zeros(2, 64)
+    static = StaticDecoding(lm.model, lm.end)
+    assert static.decode(content, lead, [100, 4], "prefix") is not None
+    monkeypatch.setattr(static_decoding, "last_logits", pytest.fail)
+    assert static.decode(content, lead, [4, 4], "prefix") is not None
 
 
 def test_a_model_without_such_a_cache_is_decoded_as_before(build) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dcm.strands import Layout
 
 # Tokens between two looks at whether all texts have ended.
-_LOOK = 8
+_LOOK = 2
 
 # Fewer lines, and fewer tokens, make a batch no faster.
 _SHORT = 16
@@ -88,35 +88,39 @@ class StaticDecoding:
         longest = content.shape[1] + 1 + max(limits)
         if self._spread or not self._is_true(self._length(longest)):
             return None
-        # A batch takes as long as its longest text: short ones go by themselves.
-        groups: dict[int, list[int]] = {}
-        for place, limit in enumerate(limits):
-            groups.setdefault(max(_SHORT, 1 << (limit - 1).bit_length()), []).append(place)
-        texts: list[list[int]] = [[] for _ in limits]
-        prompt = prompts(content, lead, layout)
-        for most, places in groups.items():
-            own = [limits[place] for place in places]
-            chosen = self._chosen(prompt[places], own, min(prompt.shape[1] + most, longest))
-            if chosen is None:
-                return None
-            for place, limit, tokens in zip(places, own, chosen, strict=True):
-                texts[place] = _text(tokens[:limit], self._end)
-        return texts
-
-    def _chosen(self, prompt: Tensor, limits: list[int], longest: int) -> list[list[int]] | None:
-        key = _lines(len(prompt)), self._length(longest)
-        steps = self._steps.pop(key, None)
         try:
-            steps = steps or _Steps(self._model, self._end, *key)
-            chosen = steps.run(prompt, limits)
+            return self._written(prompts(content, lead, layout), limits)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             # The model's code waits for the GPU, which no recording can.
             self._holds.update(dict.fromkeys(self._holds, False))
             return None
-        self._keep(key, steps)
-        return chosen
+
+    def _written(self, prompt: Tensor, limits: Sequence[int]) -> list[list[int]]:
+        """The texts behind prompts [N, P, D]; those that are over leave after 16 tokens, 32 ..."""
+        texts: list[list[int]] = [[] for _ in limits]
+        here, before, done = list(range(len(limits))), None, 0
+        on: list[int] = []
+        while here:
+            end = min(max(limits[place] for place in here), max(_SHORT, 2 * done))
+            key = _lines(len(here)), self._length(prompt.shape[1] + end)
+            steps = self._steps.pop(key, None) or _Steps(self._model, self._end, *key)
+            if before is None:
+                steps.begin(prompt)
+            else:
+                steps.go_on(before, on)
+            left = [limits[place] - done for place in here]
+            for place, tokens in zip(here, steps.write(left, end - done), strict=True):
+                texts[place] = _text([*texts[place], *tokens][: limits[place]], self._end)
+            self._keep(key, steps)
+            on = [
+                number
+                for number, place in enumerate(here)
+                if len(texts[place]) == end < limits[place] and texts[place][-1] != self._end
+            ]
+            here, before, done = [here[number] for number in on], steps, end
+        return texts
 
     def _keep(self, key: tuple[int, int], steps: _Steps) -> None:
         """Keep the latest steps for the next batch, as many as may be."""
@@ -141,6 +145,9 @@ class StaticDecoding:
 
         Tried once.
         """
+        # Where a longer one holds, to its end, so does a shorter one.
+        if any(held for known, held in self._holds.items() if known >= length):
+            return True
         if length not in self._holds:
             model, embedding = self._model, self._model.get_input_embeddings()
             # To its end: a window of attention, say, shows where a text is longer.
@@ -177,7 +184,8 @@ class StaticDecoding:
         found = []
         for records in (False, True):
             steps = _Steps(self._model, self._end, _SHORT, length, records=records)
-            found.append((steps.run(prompt, limits), steps.written))
+            steps.begin(prompt)
+            found.append((steps.write(limits, most), steps.kept))
         (tokens, kept), (own_tokens, own_kept) = found
         return tokens == own_tokens and all(map(torch.equal, kept, own_kept))
 
@@ -203,9 +211,10 @@ class _Steps:
         self._ended = torch.zeros(lines, dtype=torch.bool, device=device)
         self._count = torch.zeros(1, dtype=torch.int64, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._made = 0  # tokens since these texts are here
 
     @property
-    def written(self) -> list[Tensor]:
+    def kept(self) -> list[Tensor]:
         """What the cache holds."""
         layers = [layer for layer in self._cache.layers if layer.is_initialized]
         return [each for layer in layers for each in (layer.keys, layer.values)]
@@ -213,25 +222,52 @@ class _Steps:
     @property
     def bytes(self) -> int:
         """Of the cache."""
-        return sum(each.nbytes for each in self.written)
+        return sum(each.nbytes for each in self.kept)
 
-    def run(self, prompt: Tensor, limits: Sequence[int]) -> list[list[int]]:
-        """The tokens chosen behind each prompt [n, P, D], some beyond its limit or its end."""
+    def begin(self, prompt: Tensor) -> None:
+        """Read prompts [n, P, D], and write the first token behind each."""
         self._cache.reset()
-        self._count.zero_()
-        self._ended.zero_()
-        missing = self._lines - len(prompt)
-        prompt = torch.nn.functional.pad(prompt, (0, 0, 0, 0, 0, missing))
+        self._restart(len(prompt))
+        prompt = torch.nn.functional.pad(prompt, (0, 0, 0, 0, 0, self._lines - len(prompt)))
         embedding = self._model.get_input_embeddings()
         self._choose(_logits(self._model, prompt.to(embedding.weight.dtype), self._cache))
-        most = max(limits)
-        # Texts that fill up have ended, so have those without room for a token.
-        self._ended[len(prompt) - missing :] = True
-        for count in range(1, most):
-            if count % _LOOK == 0 and self._all_over(limits, count):
+        self._made = 1
+
+    def go_on(self, other: _Steps, numbers: Sequence[int]) -> None:
+        """Go on with the texts of these numbers of `other`, which may be these steps."""
+        index = torch.tensor(numbers, device=self._chosen.device)
+        chosen = other._chosen[index]
+        if self is not other:
+            self._cache.reset()
+        for own, its in zip(self._cache.layers, other._cache.layers, strict=True):
+            if not its.is_initialized:  # it reads what another layer keeps
+                continue
+            keys, values = its.keys[index], its.values[index]
+            if not own.is_initialized:
+                missing = (0, 0) * 3 + (0, self._lines - len(index))
+                own.lazy_initialization(
+                    *(torch.nn.functional.pad(e, missing) for e in (keys, values))
+                )
+            own.keys[: len(index), :, : keys.shape[2]] = keys
+            own.values[: len(index), :, : values.shape[2]] = values
+            own.cumulative_length.copy_(its.cumulative_length)
+        self._restart(len(index))
+        self._chosen[: len(index)] = chosen
+
+    def _restart(self, texts: int) -> None:
+        self._count.zero_()
+        self._ended.zero_()
+        self._ended[texts:] = True  # texts that fill up
+        self._made = 0
+
+    def write(self, limits: Sequence[int], most: int) -> list[list[int]]:
+        """Up to `most` tokens of each text, fewer where all are over, some beyond their end."""
+        while self._made < most:
+            if self._made % _LOOK == 0 and self._all_over(limits, self._made):
                 break
             self._next()
-        return self._written[:most, : len(limits)].t().tolist()
+            self._made += 1
+        return self._written[: self._made, : len(limits)].t().tolist()
 
     def _all_over(self, limits: Sequence[int], count: int) -> bool:
         ended = self._ended.tolist()
@@ -273,6 +309,9 @@ def _cache(model: Any, length: int) -> Any:
     """A cache for `length` positions in which nothing is counted in Python.
 
     A layer with a window counts so, as it drops what has left it; the masks hide that, too.
+
+    Raises:
+        TypeError: a layer keeps something else than keys and values.
     """
     from transformers import StaticCache
     from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
@@ -282,6 +321,9 @@ def _cache(model: Any, length: int) -> Any:
         StaticLayer(length) if type(layer) is StaticSlidingWindowLayer else layer
         for layer in cache.layers
     ]
+    others = {type(layer).__name__ for layer in cache.layers if type(layer) is not StaticLayer}
+    if others:
+        raise TypeError(f"caches of {', '.join(sorted(others))} are not of a fixed size")
     return cache
 
 

@@ -31,9 +31,9 @@ from dcm.running.solving import Facts, Solving
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Messages that wait to be sent: with them the solver goes on while the run is busy, and memory
-# stays flat.
-_AHEAD = 2
+# Messages that wait to be sent: with them the solver goes on while the run is busy with what came
+# at once from all workers, and memory stays flat.
+_AHEAD = 32
 _TOGETHER = 4 << 20  # bytes of contents in a message
 _STATS_SECONDS = 0.5
 _SPARE = 8  # examples beside those in lanes
