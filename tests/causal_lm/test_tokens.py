@@ -133,6 +133,14 @@ def test_the_context_is_what_the_model_takes(name, stated, positions):
     assert CausalLM(model.eval(), byte_tokenizer()).context_length == positions
 
 
+def test_an_end_that_is_not_the_models_is_told(tmp_path):
+    """As that of a tokenizer which transformers 5.17 made of SmolLM2's GGUF file."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "a"})
+    with pytest.warns(UserWarning, match=r"ends texts by 'a', the model by '<\|endoftext\|>'"):
+        saved(tmp_path, tokenizer).encode("b")
+
+
 class Letters:
     """The tokenizer of a large vocabulary, whose words it may have lost."""
 

@@ -69,6 +69,22 @@ def test_a_gguf_file_is_read_by_name_and_dequantised(package, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_texts_of_a_gguf_file_end_as_its_model_ends_them(package, monkeypatch):
+    """transformers 5.17 gave SmolLM2's tokenizer the token that begins a turn."""
+    import transformers
+
+    made = transformers.AutoTokenizer.from_pretrained
+
+    def wrong(*args, **options):
+        tokenizer = made(*args, **options)
+        tokenizer.add_special_tokens({"eos_token": "a"})
+        return tokenizer
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", wrong)
+    generator = find("generator", "transformers")(model=str(package), gguf_file=FILE, device="cpu")
+    assert generator.encode("b")[-1] == generator.lm.model.config.eos_token_id
+
+
 def test_a_gguf_file_that_is_not_there_is_an_error_that_names_those_that_are(package):
     generator = find("generator", "transformers")(
         model=str(package), gguf_file="SmolLM2.gguf", device="cpu"

@@ -10,7 +10,7 @@ import torch
 
 from dcm.causal_lm.devices import device_of
 from dcm.causal_lm.refusals import FITS, why_not_loaded
-from dcm.causal_lm.tokens import check_tokenizer
+from dcm.causal_lm.tokens import check_tokenizer, take_models_end
 from dcm.causal_lm.weights import Weights
 from dcm.errors import GeneratorError
 from dcm.memory_limit import is_out_of_memory
@@ -92,5 +92,7 @@ def load_model(
     if missing:
         there = f"Its weights lack {len(missing)} tensors ({', '.join(missing[:3])}, ...)"
         raise GeneratorError(asked, there, "Give a complete model")
+    if weights.gguf_file is not None:
+        take_models_end(tokenizer, model)
     check_tokenizer(tokenizer, model, asked)
     return model.eval().requires_grad_(requires_grad=False), tokenizer

@@ -54,6 +54,37 @@ def check_tokenizer(tokenizer: Any, model: Any, asked: str) -> None:
             "together, as where a GGUF file was converted. Give the model its tokenizer.json",
             stacklevel=3,
         )
+    ends = _ends(tokenizer, model)
+    if ends and tokenizer.eos_token_id not in ends:
+        warnings.warn(
+            f"The tokenizer ends texts by {tokenizer.eos_token!r}, the model by "
+            f"{' or '.join(map(repr, ends.values()))}: an end that it does not expect takes more "
+            "steps to generate. Set eos_token in tokenizer_config.json",
+            stacklevel=3,
+        )
+
+
+def take_models_end(tokenizer: Any, model: Any) -> None:
+    """Let a tokenizer end texts as its model does, where it does not.
+
+    Of a GGUF file both are made by a converter, and transformers 5.17 gave SmolLM2's tokenizer the
+    token that begins a turn.
+    """
+    ends = _ends(tokenizer, model)
+    if ends and tokenizer.eos_token_id not in ends:
+        tokenizer.eos_token = next(iter(ends.values()))
+
+
+def _ends(tokenizer: Any, model: Any) -> dict[int, str]:
+    """The tokens by which a model ends a text, as far as it says so and the tokenizer has them."""
+    found: dict[int, str] = {}
+    for told in (getattr(model, name, None) for name in ("config", "generation_config")):
+        ids: Any = getattr(told, "eos_token_id", None)
+        for id_ in ids if isinstance(ids, list | tuple) else () if ids is None else (ids,):
+            token = tokenizer.convert_ids_to_tokens(int(id_))
+            if token is not None:
+                found[int(id_)] = token
+    return found
 
 
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
