@@ -72,7 +72,7 @@ class PlainLoop:
     @classmethod
     def tuned(cls, generator: Any, modes: dcm.Modes, slots: int, max_steps: int) -> PlainLoop:
         """The loop with the learning rate and the start that the solver has by default."""
-        lr = Adam().learning_rate(slots) * generator.embedding_scale
+        lr = Adam().defaults(slots).lr * generator.embedding_scale
         return cls(generator, modes, slots, max_steps, lr, Adam())
 
     def run(self, example: dcm.Example) -> dcm.Outcome:

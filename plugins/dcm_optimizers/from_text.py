@@ -15,29 +15,28 @@ _OPTIONAL_POSITIVE = attrs.validators.optional(attrs.validators.gt(0))
 _OPTIONAL_NOT_NEGATIVE = attrs.validators.optional(attrs.validators.ge(0))
 
 
-def start_scale(slots: int, *, alone: bool = False) -> float:
-    """The default scale of the noise for K slots, in units of the embeddings' scale.
+@attrs.frozen
+class Defaults:
+    """What is chosen for a number of slots where nothing is given.
 
-    Beside the texts it is less than alone, by a factor that grows with K.
+    Attributes:
+        lr: learning rate, in units of the embeddings' scale.
+        noise: standard deviation of the noise beside the texts, likewise.
+        alone: of the noise where it is alone.
+        texts: scale of the texts, in units of their own embeddings.
+        temperature: cross-entropy temperature of the gradients. Few slots can hardly hold a text,
+            so that no gradient may be spent on tokens that are the argmax already.
     """
-    return float(9.5 * slots ** (-1 / 3) if alone else 9 * slots**-0.7)
 
+    lr: float
+    noise: float
+    alone: float
+    texts: float
+    temperature: float
 
-def text_scale(slots: int) -> float:
-    """The default scale of the texts for K slots, in units of their own embeddings.
-
-    A single slot starts from noise: the sum of all tokens makes it no faster.
-    """
-    return float(2 - 2 / slots)
-
-
-def temperature(slots: int) -> float:
-    """The default cross-entropy temperature for K slots.
-
-    Few slots can hardly hold a text, so that no gradient may be spent on tokens that are the
-    argmax already.
-    """
-    return float(min(1.0, slots**0.5 / 4))
+    def start_scale(self, texts: float) -> float:
+        """That of the noise where the texts have this scale."""
+        return self.noise if texts else self.alone
 
 
 @attrs.frozen
@@ -70,35 +69,36 @@ class FromText(Optimizer):
         default=None, validator=_OPTIONAL_POSITIVE, kw_only=True
     )
 
-    def temperature(self, slots: int) -> float:
-        return (
-            temperature(slots) if self.gradient_temperature is None else self.gradient_temperature
-        )
-
     @abstractmethod
-    def learning_rate(self, slots: int) -> float:
-        """The default learning rate for K slots."""
+    def defaults(self, slots: int) -> Defaults:
+        """What it chooses for K slots."""
+
+    def temperature(self, slots: int) -> float:
+        given = self.gradient_temperature
+        return self.defaults(slots).temperature if given is None else given
 
     def chosen(self, slots: int) -> Mapping[str, float]:
-        texts = text_scale(slots) if self.text_scale is None else self.text_scale
+        own = self.defaults(slots)
+        texts = own.texts if self.text_scale is None else self.text_scale
         return {
-            "lr": self.learning_rate(slots),
-            "start_scale": start_scale(slots, alone=texts == 0),
+            "lr": own.lr,
+            "start_scale": own.start_scale(texts),
             "text_scale": texts,
-            "gradient_temperature": temperature(slots),
+            "gradient_temperature": own.temperature,
         }
 
     def start(self, keys: Sequence[RowKey], space: Space, texts: Sequence[Tensor]) -> Tensor:
         shape = (space.slots, space.width)
         noise = torch.stack([torch.randn(shape, generator=key.random()) for key in keys])
+        own = self.defaults(space.slots)
         factors, scales = [], []
         for key in keys:
             factor = self.text_scale
             if factor is None:
                 # Where texts were of no use, another attempt begins elsewhere.
-                factor = text_scale(space.slots) if key.attempt == 0 else 0.0
+                factor = own.texts if key.attempt == 0 else 0.0
             scale = self.start_scale
-            scales.append(start_scale(space.slots, alone=factor == 0) if scale is None else scale)
+            scales.append(own.start_scale(factor) if scale is None else scale)
             factors.append(factor)
         start = space.send(noise * (space.scale * torch.tensor(scales))[:, None, None])
         if not any(factors):

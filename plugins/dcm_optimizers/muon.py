@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dcm import Space
-from dcm_optimizers.from_text import FromText
+from dcm_optimizers.from_text import Defaults, FromText
 
 # Coefficients of the quintic iteration and the number of rounds, from the source below.
 _ROUNDS, _A, _B, _C = 5, 3.4445, -4.7750, 2.0315
@@ -58,12 +58,17 @@ class Muon(FromText):
     )
     decay: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
-    def learning_rate(self, slots: int) -> float:
-        """The default learning rate for K slots."""
-        return float(12 * slots**-0.4)
+    def defaults(self, slots: int) -> Defaults:
+        return Defaults(
+            lr=12 * slots**-0.4,
+            noise=9 * slots**-0.7,
+            alone=9.5 * slots ** (-1 / 3),
+            texts=2 - 2 / slots,
+            temperature=min(1.0, slots**0.5 / 4),
+        )
 
     def init(self, content: Tensor, space: Space) -> MuonState:
-        lr = self.learning_rate(space.slots) if self.lr is None else self.lr
+        lr = self.defaults(space.slots).lr if self.lr is None else self.lr
         rate = content.new_full((len(content),), lr * space.scale)
         return MuonState(torch.zeros_like(content), rate, torch.zeros_like(rate))
 

@@ -66,7 +66,7 @@ def test_they_stand_in_the_run_and_in_what_a_tracker_is_told(
     made.run(tmp_path / "run")
     description = json.loads((tmp_path / "run" / "experiment.json").read_text())
     assert description["optimizer"]["params"]["lr"] is None
-    assert description["chosen"]["optimizer.lr"] == Adam().learning_rate(16)
-    assert tags(description)["chosen.optimizer.lr"] == str(Adam().learning_rate(16))
+    assert description["chosen"]["optimizer.lr"] == Adam().defaults(16).lr
+    assert tags(description)["chosen.optimizer.lr"] == str(Adam().defaults(16).lr)
     assert Experiment.build(description) == made
     made.run(tmp_path / "run", resume=True)
