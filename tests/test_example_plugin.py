@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, python: str) -> Run:
     """Runs Python in a folder that holds a copy of the example and a tiny model, with the example
     installed."""
     folder = tmp_path_factory.mktemp("example")
@@ -30,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def run(*arguments: str, status: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [python, *arguments],
             cwd=folder,
             env=environment,
             capture_output=True,

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -127,8 +126,8 @@ def test_a_folder_with_something_else_is_refused(sweep) -> None:
     assert "no sweep" in done.stderr
 
 
-def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dcm", "sweep", "--set", "slots=2,4,8", "--no-track"]
+def test_a_killed_sweep_goes_on(python: str) -> None:
+    command = [python, "-m", "dcm", "sweep", "--set", "slots=2,4,8", "--no-track"]
     command += ["--set", "dataset.limit=4", "--set", "max_steps=60", "--out", "grid", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
