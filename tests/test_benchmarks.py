@@ -20,6 +20,7 @@ def printed(
     script: Callable[[str], ModuleType],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    quick: None,
 ) -> Callable[..., dict[str, Any]]:
     """Runs a benchmark in this process; the one JSON object that it prints.
 
