@@ -80,6 +80,7 @@ def started_ranks(command: list[str]) -> list[subprocess.Popen[bytes]]:
     ]
 
 
+@pytest.mark.usefixtures("quick")
 def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
     workers, told = 3, []
     summary = small().run(
@@ -289,7 +290,6 @@ def test_workers_that_all_end_at_their_start_end_the_run(tmp_path, monkeypatch) 
         small(4).run(tmp_path / "run", engine="local", workers=2)
 
 
-@pytest.mark.usefixtures("quick")
 def test_who_does_not_know_the_secret_is_turned_away(tmp_path) -> None:
     engine = Local(workers=1)
 
