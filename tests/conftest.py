@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -68,6 +69,40 @@ def script() -> Callable[[str], ModuleType]:
         return module
 
     return imported
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Python to start programs with in place of `sys.executable`: it has torch imported.
+
+    See `warm/server.py`. It is for tests of what a process does, not of how it starts: those, and
+    a newcomer's first hour, start Python itself.
+    """
+    folder = tmp_path_factory.mktemp("python")
+    client = (ROOT / "tests" / "warm" / "client.py").read_text(encoding="utf-8")
+    (folder / "python").write_text(f"#!{sys.executable} -SIE\n{client}", encoding="utf-8")
+    (folder / "python").chmod(0o755)
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "warm" / "server.py"),
+        str(folder / "python.socket"),
+    ]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))}
+    environment = {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield str(folder / "python")
+        # Leaving closes its stdin, at which it ends.
+
+
+@pytest.fixture
+def quick(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that the code under test starts are started so."""
+    monkeypatch.setattr(sys, "executable", python)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ def printed(
     script: Callable[[str], ModuleType],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    quick: None,
 ) -> Callable[..., dict[str, Any]]:
     """Runs a benchmark in this process; the one JSON object that it prints.
 
@@ -108,8 +109,8 @@ def test_throughput_counts_the_experts_that_a_token_takes(benchmark) -> None:
     assert result["flop_per_row_step"] == 4 * (body * 2 * (4 + 5) + 257 * width * 2 * 5)
 
 
-def test_limited_memory_needs_a_gpu() -> None:
-    command = [sys.executable, "experiments/benchmarks/throughput.py", "--memory-gib=1"]
+def test_limited_memory_needs_a_gpu(python: str) -> None:
+    command = [python, "experiments/benchmarks/throughput.py", "--memory-gib=1"]
     done = subprocess.run(
         [*command, "--device=cpu"], cwd=ROOT, capture_output=True, text=True, check=False
     )

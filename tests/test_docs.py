@@ -64,6 +64,7 @@ def with_python(page: Path) -> bool:
     return any(block.language == "python" for block in blocks(page))
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if with_python(page)],

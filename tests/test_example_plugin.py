@@ -19,7 +19,7 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, python: str) -> Run:
     """Runs Python in a folder that holds a copy of the example and a tiny model, with the example
     installed."""
     folder = tmp_path_factory.mktemp("example")
@@ -28,9 +28,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
-    def run(*arguments: str, status: int = 0) -> str:
+    def run(*arguments: str, status: int = 0, by: str = python) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [by, *arguments],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -75,5 +75,6 @@ def test_it_runs_from_a_command_to_a_certified_result(run: Run) -> None:
 
 def test_its_own_tests_pass(run: Run) -> None:
     # Whatever the tests around it were told is not for these.
-    told = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "source/tests")
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    told = run("-m", "pytest", *options, "source/tests", by=sys.executable)
     assert " passed" in told

@@ -108,7 +108,7 @@ def run(command: Dcm) -> Dcm:
     """Calls `dcm run` on three toy examples and the tiny model, untracked, with further options."""
 
     def call(*arguments: str, toy: bool = True, track: bool = False) -> Result:
-        chosen = ["--generator", "tiny", "--set", "slots=8"]
+        chosen = ["--generator", "tiny", "--set", "slots=12"]
         if toy:
             chosen += ["--dataset", "toy", "--set", "dataset.count=3"]
         return command("run", *chosen, *([] if track else ["--no-track"]), *arguments)

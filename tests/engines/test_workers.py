@@ -80,6 +80,7 @@ def started_ranks(command: list[str]) -> list[subprocess.Popen[bytes]]:
     ]
 
 
+@pytest.mark.usefixtures("quick")
 def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
     workers, told = 3, []
     summary = small().run(
@@ -99,6 +100,7 @@ def test_any_number_of_workers_leaves_the_same_run(alone, tmp_path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_whose_workers_and_driver_are_killed_ends_as_if_nothing_had_been(
     alone, tmp_path
 ) -> None:
@@ -126,6 +128,7 @@ def test_ray_leaves_the_same_run(alone, tmp_path) -> None:
     assert read(tmp_path / "run") == read(alone)
 
 
+@pytest.mark.usefixtures("quick")
 def test_other_ranks_go_on_without_one_that_is_lost(alone, tmp_path) -> None:
     """As under srun, where nobody starts a rank again."""
     (tmp_path / "torchrun.state.json").write_text('{"plan": [], "done": [], "pids": []}')
@@ -145,6 +148,7 @@ def test_other_ranks_go_on_without_one_that_is_lost(alone, tmp_path) -> None:
     assert read(tmp_path / "torchrun") == read(alone)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_goes_on_with_other_workers_or_with_none(alone, tmp_path) -> None:
     def enough(progress):
         if progress.finished >= 5:
@@ -157,6 +161,7 @@ def test_a_run_goes_on_with_other_workers_or_with_none(alone, tmp_path) -> None:
     assert read(tmp_path / "run") == read(alone)
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_engine_serves_several_runs(alone, tmp_path) -> None:
     engine = Local(workers=1)
     for name in ("one", "two"):
@@ -181,6 +186,7 @@ def swept(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     return folder, sweep_of(AXES, folder)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_cells_of_a_sweep_are_the_same_with_workers(swept, tmp_path) -> None:
     before = swept[1]
     assert sweep_of(AXES, tmp_path / "many", engine="local", workers=2) == before
@@ -189,6 +195,7 @@ def test_the_cells_of_a_sweep_are_the_same_with_workers(swept, tmp_path) -> None
         assert len(summary["workers"]) == 2
 
 
+@pytest.mark.usefixtures("quick")
 def test_ranks_work_for_a_sweep_until_it_is_over(swept, tmp_path) -> None:
     """Also for one that has nothing left to do."""
     folder, before = swept
@@ -243,6 +250,7 @@ def fatal(tmp_path, monkeypatch):
     dcm.plugins.installed.cache_clear()
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_example_that_ends_its_workers_is_given_up_and_tried_again_later(
     fatal, tmp_path
 ) -> None:
@@ -262,6 +270,7 @@ def test_an_example_that_ends_its_workers_is_given_up_and_tried_again_later(
     assert again["status_counts"] == {"CONVERGED": 3}
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_a_worker_says_is_wrong_is_said_as_by_one_process(tmp_path) -> None:
     missing = dcm.find("generator", "transformers")(model=str(tmp_path / "none"), device="cpu")
     experiment = dcm.Experiment(generator=missing)
@@ -274,6 +283,7 @@ def test_what_a_worker_says_is_wrong_is_said_as_by_one_process(tmp_path) -> None
     assert said[0] == said[1]
 
 
+@pytest.mark.usefixtures("quick")
 def test_workers_that_all_end_at_their_start_end_the_run(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("dcm.running.many.WORK", "dcm.running.worker:nothing_of_that_name")
     with pytest.raises(dcm.DcmError, match=r"3 workers were lost in a row.*nothing_of_that_name"):

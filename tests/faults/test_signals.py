@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,10 +18,16 @@ import pytest
 
 # Where pytest runs in the background SIGINT is ignored, and its children inherit that.
 HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-DCM = [sys.executable, "-c", f"{HEARS}from dcm.cli import main; main()"]
+MAIN = f"{HEARS}from dcm.cli import main; main()"
 ENDLESS = ["--set", "criterion.margin=1000", "--set", "max_steps=100000", "--set", "slots=2"]
 ENDLESS += ["--set", "dataset.limit=1", "--set", "baseline_draws=0"]
 SHORT = ["--set", "slots=8", "--set", "dataset.limit=1"]
+
+
+@pytest.fixture(scope="module")
+def dcm(python: str) -> list[str]:
+    """What a command begins with."""
+    return [python, "-c", MAIN]
 
 
 @pytest.fixture
@@ -44,10 +49,10 @@ def environment() -> dict[str, str]:
     [(signal.SIGTERM, 143, "Ended by SIGTERM. "), (signal.SIGINT, 130, "Interrupted. ")],
 )
 def test_a_signal_ends_a_run_whose_tracker_is_silent(
-    tmp_path: Path, mute: str, sent: signal.Signals, status: int, word: str
+    tmp_path: Path, dcm: list[str], mute: str, sent: signal.Signals, status: int, word: str
 ) -> None:
     process = subprocess.Popen(
-        [*DCM, "run", *ENDLESS, "--out", "one", "--set", f"tracker.uri={mute}"],
+        [*dcm, "run", *ENDLESS, "--out", "one", "--set", f"tracker.uri={mute}"],
         cwd=tmp_path,
         env=environment(),
         text=True,
@@ -73,10 +78,10 @@ def test_a_signal_ends_a_run_whose_tracker_is_silent(
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_was_ended_by_a_signal_is_tracked_as_killed(
-    tmp_path: Path, sent: signal.Signals
+    tmp_path: Path, dcm: list[str], sent: signal.Signals
 ) -> None:
     process = subprocess.Popen(
-        [*DCM, "run", *ENDLESS, "--out", "one", "--set", "tracker.uri=sqlite:///told.db"],
+        [*dcm, "run", *ENDLESS, "--out", "one", "--set", "tracker.uri=sqlite:///told.db"],
         cwd=tmp_path,
         env=environment(),
         text=True,
@@ -100,9 +105,11 @@ def statuses(database: Path) -> list[str]:
     return []
 
 
-def test_a_silent_server_costs_seconds_and_is_told_later(tmp_path: Path, mute: str) -> None:
+def test_a_silent_server_costs_seconds_and_is_told_later(
+    tmp_path: Path, dcm: list[str], mute: str
+) -> None:
     done = subprocess.run(
-        [*DCM, "run", *SHORT, "--out", "one", "--set", f"tracker.uri={mute}"],
+        [*dcm, "run", *SHORT, "--out", "one", "--set", f"tracker.uri={mute}"],
         cwd=tmp_path,
         env=environment(),
         text=True,
@@ -115,7 +122,7 @@ def test_a_silent_server_costs_seconds_and_is_told_later(tmp_path: Path, mute: s
     assert "dcm track" in done.stderr
     assert "geheim" not in done.stderr + done.stdout
     later = subprocess.run(
-        [*DCM, "track", "one", "--set", "tracker.uri=sqlite:///later.db"],
+        [*dcm, "track", "one", "--set", "tracker.uri=sqlite:///later.db"],
         cwd=tmp_path,
         env=environment(),
         text=True,
@@ -131,8 +138,8 @@ def test_a_silent_server_costs_seconds_and_is_told_later(tmp_path: Path, mute: s
         assert list(database.execute(query)) == [(1.0,)]
 
 
-def test_a_closed_pipe_does_not_end_a_run(tmp_path: Path) -> None:
-    run = f"{shlex.join([*DCM, 'run', '--no-track', '--out', 'one', *SHORT])} 2>&1 | head -n 1"
+def test_a_closed_pipe_does_not_end_a_run(tmp_path: Path, dcm: list[str]) -> None:
+    run = f"{shlex.join([*dcm, 'run', '--no-track', '--out', 'one', *SHORT])} 2>&1 | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"{run}; exit ${{PIPESTATUS[0]}}"],
         cwd=tmp_path,

@@ -40,15 +40,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Serve:
     """A `transformers serve` process at an address of this machine."""
 
-    def __init__(self, model: Path, log: Path) -> None:
+    def __init__(self, python: str, model: Path, log: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.model, self.log = model, log
+        self.python, self.model, self.log = python, model, log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(self.model)]
+        command = [self.python, "-m", "transformers.cli.transformers", "serve", str(self.model)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
@@ -72,8 +72,8 @@ class Serve:
 
 
 @pytest.fixture
-def server(model: Path, tmp_path: Path) -> Iterator[Serve]:
-    serve = Serve(model, tmp_path / "serve.log")
+def server(python: str, model: Path, tmp_path: Path) -> Iterator[Serve]:
+    serve = Serve(python, model, tmp_path / "serve.log")
     serve.start()
     yield serve
     serve.kill()

@@ -59,7 +59,7 @@ def runs(load, tmp_path_factory):
 
 
 def experiment(generator):
-    return Experiment(generator=generator, dataset=SAMPLES, slots=32, max_steps=300)
+    return Experiment(generator=generator, dataset=SAMPLES, slots=48, max_steps=300)
 
 
 def written_with(folder, template):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import attrs
@@ -141,10 +140,10 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_layers_split_over_two_processes_are_the_same(folder, tmp_path):
+def test_layers_split_over_two_processes_are_the_same(folder, tmp_path, python):
     script = tmp_path / "split.py"
     script.write_text(_SPLIT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    torchrun = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [*torchrun, str(script), str(folder)],

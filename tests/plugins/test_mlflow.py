@@ -307,12 +307,14 @@ def test_a_deleted_experiment_is_named(uri: str) -> None:
         run.finish({}, [], failed=False)
 
 
-def test_processes_that_make_one_store_at_a_time_wait_for_each_other(tmp_path: Path) -> None:
+def test_processes_that_make_one_store_at_a_time_wait_for_each_other(
+    tmp_path: Path, python: str
+) -> None:
     script = (
         "import sys; from dcm_mlflow.tracker import MlflowTracker;"
         "MlflowTracker('sqlite:///new.db').start(sys.argv[1], {}).finish({}, [], failed=False)"
     )
-    command = [sys.executable, "-c", script]
+    command = [python, "-c", script]
     names = ["one", "other"]
     started = [subprocess.Popen([*command, name], cwd=tmp_path) for name in names]
     assert [each.wait() for each in started] == [0, 0]

@@ -109,9 +109,16 @@ def test_a_chat_template_in_a_gguf_file_stands_around_prompts(package):
     assert parts == ["<user>", "</user>"]
 
 
+@pytest.fixture(scope="module")
+def smollm2():
+    """The real one, loaded once."""
+    return find("generator", "smollm2")(device="cpu")
+
+
 @installed
-def test_the_real_one_has_its_chat_template():
+def test_the_real_one_has_its_chat_template(smollm2):
     generator = find("generator", "smollm2")(device="cpu", framing="chat")
+    object.__setattr__(generator, "lm", smollm2.lm)  # which does not depend on the framing
     before, behind = (generator.lm.tokenizer.decode(list(ids)) for ids in generator.frame)
     assert before.endswith("<|im_start|>user\n")
     assert behind == "<|im_end|>\n<|im_start|>assistant\n"
@@ -125,12 +132,6 @@ def test_smollm2_says_how_to_get_its_weights(monkeypatch, tmp_path):
         find("generator", "smollm2")().encode("a")
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    """The real one, loaded once."""
-    return find("generator", "smollm2")(device="cpu")
-
-
 @installed
 def test_smollm2_is_a_real_model(smollm2):
     assert_losses_are_the_models_own(smollm2)
@@ -142,7 +143,7 @@ def test_smollm2_is_a_real_model(smollm2):
 
 @installed
 def test_contents_of_smollm2_generate_their_texts_through_the_plain_library(smollm2, tmp_path):
-    samples = find("dataset", "samples")(limit=2)
+    samples = find("dataset", "samples")(limit=1)
     experiment = Experiment(generator=smollm2, dataset=samples, slots=32)
     summary = experiment.run(tmp_path / "run")
     assert summary["certified_rate"] == 1.0

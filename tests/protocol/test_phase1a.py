@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +252,8 @@ def test_bad_options_are_told(phase1a, options, said):
         phase1a.plan(phase1a.options().parse_args(options))
 
 
-def test_an_error_is_one_line_and_status_2(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--dataset", "sqad", "--out", str(tmp_path / "run")]
+def test_an_error_is_one_line_and_status_2(tmp_path, python):
+    command = [python, str(SCRIPT), "--dataset", "sqad", "--out", str(tmp_path / "run")]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert found.stderr.splitlines() == ["Error: there is no dataset 'sqad'. Did you mean 'squad'?"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from dcm.outcome import Outcome, Status
 from dcm.strands import Strands
 
 
+# Strategies are made once: to make one takes longer than to draw from it.
+@cache
 def texts(max_size: int = 30) -> SearchStrategy[str]:
     """Texts with more than white space, in Unicode's composed form (NFC).
 
@@ -28,18 +31,23 @@ def texts(max_size: int = 30) -> SearchStrategy[str]:
     return text.filter(str.strip)
 
 
+_TEXT = texts()
+_SOME = st.lists(_TEXT, max_size=2)
+_PERHAPS = st.none() | _TEXT
+_METADATA = st.dictionaries(st.text(max_size=5), st.integers() | st.text(), max_size=2)
+
+
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
     """Examples with any text, with and without aliases, variants and a context."""
-    some = st.lists(texts(), max_size=2)
     return Example(
-        id=draw(texts()),
-        question=draw(texts()),
-        answer=draw(texts()),
-        aliases=draw(some),
-        variants={"question": draw(some), "answer": draw(some)},
-        context=draw(st.none() | texts()),
-        metadata=draw(st.dictionaries(st.text(max_size=5), st.integers() | st.text(), max_size=2)),
+        id=draw(_TEXT),
+        question=draw(_TEXT),
+        answer=draw(_TEXT),
+        aliases=draw(_SOME),
+        variants={"question": draw(_SOME), "answer": draw(_SOME)},
+        context=draw(_PERHAPS),
+        metadata=draw(_METADATA),
     )
 
 
@@ -48,9 +56,15 @@ def batches(max_size: int = 4) -> SearchStrategy[list[Example]]:
     return st.lists(examples(), min_size=1, max_size=max_size, unique_by=lambda each: each.id)
 
 
+@cache
 def numbers(low: float = -10.0, high: float = 10.0) -> SearchStrategy[float]:
     """Finite numbers that float32 holds exactly."""
     return st.floats(low, high, width=32)
+
+
+@cache
+def _lists(count: int, each: SearchStrategy[float]) -> SearchStrategy[list[float]]:
+    return st.lists(each, min_size=count, max_size=count)
 
 
 @st.composite
@@ -64,7 +78,7 @@ def tensors(draw: st.DrawFn, *shape: int, elements: SearchStrategy[float] | None
     """
     count = math.prod(shape)
     each = numbers() if elements is None else elements
-    return torch.tensor(draw(st.lists(each, min_size=count, max_size=count))).reshape(shape)
+    return torch.tensor(draw(_lists(count, each))).reshape(shape)
 
 
 @st.composite
