@@ -143,7 +143,7 @@ def test_smollm2_is_a_real_model(smollm2):
 
 @installed
 def test_contents_of_smollm2_generate_their_texts_through_the_plain_library(smollm2, tmp_path):
-    samples = find("dataset", "samples")(limit=1)
+    samples = find("dataset", "samples")(limit=2)
     experiment = Experiment(generator=smollm2, dataset=samples, slots=32)
     summary = experiment.run(tmp_path / "run")
     assert summary["certified_rate"] == 1.0

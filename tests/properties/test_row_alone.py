@@ -81,7 +81,7 @@ TEXTS = st.text(alphabet="abcdefgh xyz?0123456789", min_size=1, max_size=30).fil
 
 
 @st.composite
-def tasks(draw, least=2, most=4):
+def tasks(draw, least=2, most=6):
     """Examples of mixed lengths, among them sometimes one that is far longer than the rest."""
     pairs = draw(st.lists(st.tuples(TEXTS, TEXTS), min_size=least, max_size=most))
     examples = [Example(id=f"e{n}", question=q, answer=a) for n, (q, a) in enumerate(pairs)]
@@ -114,7 +114,7 @@ def options(slots=2, **more):
 def test_number_of_lanes_and_order_change_nothing(tiny, results, task, data):
     slots = data.draw(st.sampled_from([1, 2, 5]), "slots")
     modes = Modes(tiny, data.draw(st.sampled_from(["prefix", "suffix"]), "layout"))
-    first, second = (data.draw(st.integers(1, 6), "lanes") for _ in range(2))
+    first, second = (data.draw(st.integers(1, 8), "lanes") for _ in range(2))
     shuffled = data.draw(st.permutations(task), "order")
     one = results(tiny, task, **options(slots, modes=modes, lanes=first))
     other = results(tiny, shuffled, **options(slots, modes=modes, lanes=second))
