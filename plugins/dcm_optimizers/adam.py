@@ -47,7 +47,7 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
 # single slot starts from noise: the sum of all tokens makes it no faster. Its way is the least
 # even, and its learning rate must not follow every bend.
 _TABLE = {
-    1: (12.0, 0.1, 9.0, 9.5, 0.0, 0.5),
+    1: (14.5, 0.05, 9.0, 16.0, 0.0, 0.5),
     4: (2.61, 0.16, 3.41, 5.98, 1.5, 0.5),
     8: (1.35, 0.67, 0.86, 4.75, 3.5, 0.35),
     32: (0.265, 0.32, 0.795, 2.99, 1.94, 1.0),
