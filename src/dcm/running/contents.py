@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RunDirectoryError
 from dcm.running.disk import on_disk, write_bytes
-from dcm.running.fingerprints import of_tensor, of_tensors
+from dcm.running.fingerprints import of_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,8 +67,8 @@ class Contents:
         self.next_shard += 1
         tensors = {f"content/{key}": value.contiguous() for key, value in contents.items()}
         refs: dict[str, ContentRef] = {
-            key: {"file": name, "key": f"content/{key}", "sha256": own}
-            for key, own in zip(contents, of_tensors(contents.values()), strict=True)
+            key: {"file": name, "key": f"content/{key}", "sha256": of_tensor(value)}
+            for key, value in contents.items()
         }
         # A copy each: safetensors refuses tensors that share memory.
         tensors |= {f"mode/{key}": value.detach().cpu().clone() for key, value in modes.items()}
@@ -128,14 +128,14 @@ class Contents:
                 why = f"{name} cannot be read ({str(error).partition(chr(10))[0]})"
                 damaged |= dict.fromkeys(places, why)
                 continue
-            there = [place for place in places if place in found]
-            sums = dict(zip(there, of_tensors(found[place] for place in there), strict=True))
             for place in places:
                 if spoilt:
                     damaged[place] = f"The bytes of {spoilt!r} in {name} are not those written"
                 elif place not in found:
                     damaged[place] = f"{name} does not hold it"
-                elif not is_content(found[place]) or refs[place].get("sha256") != sums[place]:
+                elif not is_content(found[place]) or (
+                    refs[place].get("sha256") != of_tensor(found[place])
+                ):
                     damaged[place] = f"Its bytes in {name} are not those that were written"
         return found, damaged
 

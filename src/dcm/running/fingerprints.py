@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -47,19 +45,7 @@ def of_tensor(tensor: Tensor) -> str:
     import torch
 
     # By its bytes: numpy has no bfloat16.
-    return hashlib.sha256(tensor.flatten().view(torch.uint8).numpy().data).hexdigest()
-
-
-def of_tensors(tensors: Iterable[Tensor]) -> list[str]:
-    """As `of_tensor`, of many at a time: hashing is most of what writing contents takes."""
-    with ThreadPoolExecutor(_cores()) as threads:
-        return list(threads.map(of_tensor, tensors))
-
-
-def _cores() -> int:
-    """Processors that this process may use, as many as pay."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, usable or 1)
+    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _name(value: Any) -> Any:
