@@ -16,6 +16,8 @@ from itertools import islice
 from statistics import median
 from time import perf_counter
 
+from kit import generator
+
 import dcm
 
 # Most steps of a row.
@@ -43,13 +45,9 @@ def main() -> None:
     add("--optimizer", default="adam", help="(default: %(default)s)")
     add("--slots", type=int, nargs="+", default=[32, 8, 4, 1], metavar="K")
     add("--try", nargs="+", default=[""], dest="settings", metavar="SETTING")
+    parser.set_defaults(generator="nano")
     asked = parser.parse_args()
-    options = {"dtype": asked.dtype, "device": asked.device}
-    generator = (
-        dcm.find("generator", "transformers")(model=asked.model, **options)
-        if asked.model
-        else dcm.find("generator", "nano")(**options)
-    )
+    model = generator(asked)
     source = dcm.find("dataset", asked.dataset)(path=asked.path)
     pairs = list(islice(source, asked.first, asked.first + asked.pairs))
     print(
@@ -60,7 +58,7 @@ def main() -> None:
             began = perf_counter()
             optimizer = dcm.find("optimizer", asked.optimizer)(**setting(text))
             most = STEPS.get(slots, 300)
-            solved = dcm.solve(generator, pairs, optimizer=optimizer, slots=slots, max_steps=most)
+            solved = dcm.solve(model, pairs, optimizer=optimizer, slots=slots, max_steps=most)
             outcomes = list(solved)
             taken = sorted(each.row_steps for each in outcomes)
             exact = sum(each.exact for each in outcomes) / len(outcomes)

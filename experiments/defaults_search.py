@@ -13,22 +13,22 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import tomllib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import attrs
 import torch
-from kit import say, write
+from defaults import setting
+from kit import generator, say, write
 from torch import Tensor
 
 import dcm
 from dcm import Example, Optimizer, RowKey, Space
-from dcm.protocol.statistics import bootstrap
+from dcm.protocol.statistics import paired_difference
 from dcm_optimizers.adam import Adam
 
 # Most steps of a row, and the temperatures that are tried.
@@ -185,7 +185,7 @@ class Tried:
 
 
 def run(
-    generator: dcm.Generator, pairs: Sequence[Example], slots: int, settings: Sequence[Setting]
+    model: dcm.Generator, pairs: Sequence[Example], slots: int, settings: Sequence[Setting]
 ) -> list[Tried]:
     """All settings on all pairs, those of one temperature together."""
     found: dict[Setting, Tried] = {}
@@ -199,27 +199,21 @@ def run(
         ended = {
             each.example.id: each
             for each in dcm.solve(
-                generator, rows, optimizer=Drawn(own), slots=slots, max_steps=STEPS[slots]
+                model, rows, optimizer=Drawn(own), slots=slots, max_steps=STEPS[slots]
             )
         }
-        for number, setting in enumerate(own):
+        for number, tried in enumerate(own):
             its = [ended[f"{number}/{pair.id}"] for pair in pairs]
-            found[setting] = Tried(
-                setting, tuple(e.row_steps for e in its), tuple(e.exact for e in its)
+            found[tried] = Tried(
+                tried, tuple(e.row_steps for e in its), tuple(e.exact for e in its)
             )
     return [found[each] for each in settings]
 
 
 def more(one: Tried, other: Tried) -> str:
     """How many row-steps more `other` takes than `one`, paired."""
-    both = [a - b for a, b in zip(other.steps, one.steps, strict=True)]
-    told = bootstrap(both, fmean_over_axis)
-    return f"{fmean(both):+.1f} [{told.low:+.1f}, {told.high:+.1f}]"
-
-
-def fmean_over_axis(values: Any, axis: int = -1) -> Any:
-    """The mean."""
-    return values.mean(axis)
+    told = paired_difference(one.steps, other.steps)
+    return f"{told.value:+.1f} [{told.low:+.1f}, {told.high:+.1f}]"
 
 
 def main() -> None:
@@ -246,13 +240,9 @@ def main() -> None:
     add("--seed", type=int, default=0, help="of the settings (default: %(default)s)")
     add("--seconds", type=float, default=math.inf, help="begin no other K after so long")
     add("--out", type=Path, default=Path("runs/defaults-search.json"), help="(%(default)s)")
+    parser.set_defaults(generator="nano")
     asked = parser.parse_args()
-    options = {"dtype": asked.dtype, "device": asked.device}
-    generator = (
-        dcm.find("generator", "transformers")(model=asked.model, **options)
-        if asked.model
-        else dcm.find("generator", "nano")(**options)
-    )
+    model = generator(asked)
     source = dcm.find("dataset", "squad")(path=asked.path)
 
     def pairs(first: int, count: int) -> list[Example]:
@@ -269,11 +259,11 @@ def main() -> None:
             for each in drawn(slots, temperature, asked.settings, asked.seed)
         ]
         now = defaults(slots)
-        searched = run(generator, pairs(asked.first, asked.pairs), slots, [now, *own])
+        searched = run(model, pairs(asked.first, asked.pairs), slots, [now, *own])
         best = sorted(searched[1:], key=lambda each: each.cost)[: asked.best]
-        also = [attrs.evolve(now, **tomllib.loads("\n".join(each.split()))) for each in asked.also]
+        also = [attrs.evolve(now, **setting(each)) for each in asked.also]
         told = run(
-            generator, pairs(asked.confirm_first, asked.confirm), slots,
+            model, pairs(asked.confirm_first, asked.confirm), slots,
             [now, *also, *(each.setting for each in best)],
         )  # fmt: skip
         say(f"K = {slots}, {len(searched)} settings, {perf_counter() - start:.0f} s")

@@ -83,25 +83,23 @@ def test_the_first_run_and_its_repetition(shell: Shell) -> None:
     assert again["finished"] == 2
 
 
-FILES = {
-    "pairs.csv": "\ufeffQuestion;Answer\r\nWas heißt Straße?;street\r\n2+2?;4\r\n".encode(),
-    "pairs.tsv": "question\tanswer\n2+2?\t4\nWhy?\tso\n".encode("utf-16"),
-}
-
-
-def test_files_that_people_have(shell: Shell) -> None:
-    """One process for both, since each would import torch for seconds."""
-    commands = []
-    for name, content in FILES.items():
-        (folder(shell) / name).write_bytes(content)
-        kind = name.rpartition(".")[2]
-        path = ["--dataset", kind, "--set", f"dataset.path={name}"]
-        commands.append(["run", *path, *FEW, "--slots", "16", "--out", f"runs/{kind}"])
-    both = f"from dcm.cli.app import app\nfor each in {commands}:\n"
-    shell("-", code=both + "    app(each, standalone_mode=False)\n")
-    for out in ("csv", "tsv"):
-        told = json.loads((folder(shell) / "runs" / out / "summary.json").read_text())
-        assert (told["finished"], told["certified_rate"]) == (2, 1.0)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "pairs.csv",
+            "\ufeffQuestion;Answer\r\nWas heißt Straße?;street\r\n2+2?;4\r\n".encode(),
+        ),
+        ("pairs.tsv", "question\tanswer\n2+2?\t4\nWhy?\tso\n".encode("utf-16")),
+    ],
+)
+def test_files_that_people_have(shell: Shell, name: str, content: bytes) -> None:
+    (folder(shell) / name).write_bytes(content)
+    kind = name.rpartition(".")[2]
+    path = ["--dataset", kind, "--set", f"dataset.path={name}"]
+    out = f"runs/{kind}"
+    told = json.loads(dcm(shell, "run", *path, *FEW, "--slots", "16", "--out", out))
+    assert (told["finished"], told["certified_rate"]) == (2, 1.0)
 
 
 def test_the_tutorials_plugin_beside_the_runs(shell: Shell) -> None:

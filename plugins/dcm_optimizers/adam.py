@@ -114,7 +114,7 @@ class Adam(FromText):
 
     def defaults(self, slots: int) -> Defaults:
         lr, _, noise, alone, texts, temperature = _at(slots)
-        return Defaults(lr, noise, alone, texts, min(1.0, temperature))
+        return Defaults(lr, noise, alone, texts, temperature)
 
     def chosen(self, slots: int) -> Mapping[str, float]:
         return {**super().chosen(slots), "hypergradient": follows(slots)}
