@@ -29,7 +29,7 @@ from torch import Tensor
 import dcm
 from dcm import Example, Optimizer, RowKey, Space
 from dcm.protocol.statistics import paired_difference
-from dcm_optimizers.adam import Adam
+from dcm_optimizers.adam import Adam, gentleness, usual_steepness
 
 # Most steps of a row, and the temperatures that are tried.
 STEPS = {1: 300, 4: 150, 8: 100, 32: 60}
@@ -47,7 +47,7 @@ _MARK = 2.0**-10
 
 @attrs.frozen
 class Setting:
-    """Fields of `adam`, all of them given."""
+    """What `adam` chooses by K; its learning rate is made for rows with a usual first gradient."""
 
     lr: float
     beta1: float
@@ -76,6 +76,7 @@ class State(NamedTuple):
     beta1: Tensor
     beta2: Tensor
     share: Tensor
+    usual: Tensor
 
 
 @attrs.frozen(eq=False)
@@ -105,9 +106,12 @@ class Drawn(Optimizer):
         )
         rate, beta1, beta2, share = table[numbers].unbind(1)
         zeros = torch.zeros_like(content)
+        steep = usual_steepness(space.slots) / space.scale
+        usual = content.new_tensor([steep * (s.text_scale != 0) for s in self.settings])[numbers]
         return State(
-            zeros, zeros.clone(), zeros.clone(), rate, torch.zeros_like(rate), beta1, beta2, share
-        )
+            zeros, zeros.clone(), zeros.clone(), rate, torch.zeros_like(rate), beta1, beta2, share,
+            usual,
+        )  # fmt: skip
 
     def step(self, content: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
         def wide(value: Tensor) -> Tensor:
@@ -121,7 +125,8 @@ class Drawn(Optimizer):
         dot = (gradient * old.direction).sum((1, 2))
         lengths = gradient.norm(dim=(1, 2)) * old.direction.norm(dim=(1, 2))
         cosine = dot / lengths.clamp(min=torch.finfo(dot.dtype).tiny)
-        rate = old.rate * (1 + old.share * cosine)
+        own = old.rate * gentleness(gradient, old.usual)
+        rate = torch.where(old.steps == 0, own, old.rate) * (1 + old.share * cosine)
         moved = content - wide(rate) * direction
         return moved, State(first, second, direction, rate, steps, *state[5:])
 

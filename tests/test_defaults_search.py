@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from dcm import RowKey, Space, find
+from dcm_optimizers import adam as its_module
 
-SPACE = Space(slots=4, width=8, scale=0.5, device=torch.device("cpu"))
+SLOTS = 8
+SPACE = Space(slots=SLOTS, width=8, scale=0.5, device=torch.device("cpu"))
 
 
-def test_rows_of_a_setting_move_as_adam_with_these_fields_moves_them(script):
+def test_rows_of_a_setting_move_as_adam_with_these_defaults_moves_them(script, monkeypatch):
     search = script("experiments/defaults_search.py")
-    first = search.defaults(4)
-    settings = (first, *search.drawn(4, first.temperature, 2, seed=0))
+    first = search.defaults(SLOTS)
+    settings = (first, *search.drawn(SLOTS, first.temperature, 2, seed=0))
     drawn = search.Drawn(settings)
     keys = [RowKey(0, f"{number}/pair", 0) for number in range(3)]
     random = torch.Generator().manual_seed(0)
@@ -21,8 +23,8 @@ def test_rows_of_a_setting_move_as_adam_with_these_fields_moves_them(script):
     content = drawn.start(keys, SPACE, texts)
     adams = [
         find("optimizer", "adam")(
-            lr=s.lr, betas=(s.beta1, s.beta2), hypergradient=s.hypergradient,
-            start_scale=s.start_scale, text_scale=s.text_scale,
+            betas=(s.beta1, s.beta2), hypergradient=s.hypergradient, start_scale=s.start_scale,
+            text_scale=s.text_scale,
         )
         for s in settings
     ]  # fmt: skip
@@ -32,9 +34,13 @@ def test_rows_of_a_setting_move_as_adam_with_these_fields_moves_them(script):
         assert torch.equal(content[row].flatten()[1:], start.flatten()[1:])
     state = drawn.init(content, SPACE)
     own = [content[row : row + 1] for row in range(3)]
-    states = [adam.init(each, SPACE) for adam, each in zip(adams, own, strict=True)]
+    states = []
+    for each, adam, setting in zip(own, adams, settings, strict=True):
+        monkeypatch.setitem(its_module._TABLE, SLOTS, (setting.lr, *its_module._TABLE[SLOTS][1:]))
+        states.append(adam.init(each, SPACE))
     for _ in range(4):
-        gradient = torch.randn(3, 4, 8, generator=random)
+        # Of a usual first gradient, of one steeper, and of one less steep.
+        gradient = torch.randn(3, SLOTS, 8, generator=random) * torch.tensor([1.0, 3, 0.2]).view(3, 1, 1)
         content, state = drawn.step(content, gradient, state)
         for row, adam in enumerate(adams):
             own[row], states[row] = adam.step(own[row], gradient[row : row + 1], states[row])

@@ -17,6 +17,7 @@ is a process of its own, under the memory that its line names. Columns:
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -84,7 +85,9 @@ CASES = (
 def measure(case: Case, args: argparse.Namespace) -> Record:
     """The figures of one line."""
     device = torch.device(args.device)
+    torch.manual_seed(0)
     error = gradient_error(case, args)
+    gc.collect()  # its models are in circles
     generator = Shape(
         case.shape, "bfloat16", args.device, case.compute, case.compiled, quantize=case.quantize
     )

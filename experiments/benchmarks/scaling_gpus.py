@@ -85,7 +85,7 @@ def experiment(kind: str, rows: int, args: argparse.Namespace) -> Any:
 
 
 def texts(rows: int, args: argparse.Namespace, *, shorten: bool) -> Any:
-    """The first pairs of SQuAD's files, one after the other."""
+    """The first pairs of SQuAD's files, one after the other, and again where there are fewer."""
     import dcm
 
     if args.path:

@@ -58,15 +58,22 @@ class AfterSome(After):
 
 @attrs.frozen
 class First(dcm.TaskDataset):
-    """The first pairs of another data set; shortened, as short as bytes make them for tokens."""
+    """The first pairs of another data set, from the first on again where it has fewer.
+
+    They have other ids then, so other starts. Shortened they are as short as bytes make them for
+    tokens.
+    """
 
     dataset: dcm.TaskDataset
     count: int
     shorten: bool = False
 
     def __len__(self) -> int:
-        return min(self.count, len(self.dataset))
+        return self.count
 
     def __getitem__(self, index: int) -> dcm.Example:
-        pair = self.dataset[index]
+        times, place = divmod(range(self.count)[index], len(self.dataset))
+        pair = self.dataset[place]
+        if times:
+            pair = attrs.evolve(pair, id=f"{pair.id}/{times}")
         return shortened(pair) if self.shorten else pair

@@ -17,8 +17,8 @@ from dcm_optimizers.from_text import Defaults, FromText
 class AdamState(NamedTuple):
     """What a row remembers.
 
-    First and second moments and the last direction [R, K, D] float32; the learning rate [R]
-    float32; and how much of the moments' zero start is left in them, beta ** steps taken, [R]
+    First and second moments and the last direction [R, K, D] float32; the learning rate, and how
+    steep a first gradient it is made for, 0 for any, [R] float32 each; and how much of the moments' zero start is left in them, beta ** steps taken, [R]
     float64 each.
 
     These powers are multiplied up step by step: `pow` takes another routine for the last elements
@@ -29,6 +29,7 @@ class AdamState(NamedTuple):
     second: Tensor
     direction: Tensor
     rate: Tensor
+    usual: Tensor
     first_left: Tensor
     second_left: Tensor
 
@@ -42,17 +43,25 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
         raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {value}")
 
 
-# K -> learning rate, hypergradient, noise beside the texts, noise alone, texts, temperature: what
-# took few steps on models from 6 to 270 million parameters, see docs/results/convergence.md. A
-# single slot starts from noise: the sum of all tokens makes it no faster. Its way is the least
-# even, and its learning rate must not follow every bend.
+# K -> learning rate, the steepness of a first gradient that it is made for (0 for any),
+# hypergradient, noise beside the texts, noise alone, texts, temperature: what took few steps on
+# models from 6 to 270 million parameters, see docs/results/convergence.md. A single slot starts
+# from noise: the sum of all tokens makes it no faster. Its way is the least even, and its learning
+# rate must not follow every bend.
 _TABLE = {
-    1: (14.5, 0.05, 9.0, 16.0, 0.0, 0.5),
-    4: (2.61, 0.16, 3.41, 5.98, 1.5, 0.5),
-    8: (1.35, 0.67, 0.86, 4.75, 3.5, 0.35),
-    32: (0.265, 0.32, 0.795, 2.99, 1.94, 1.0),
-    128: (0.0577, 0.5, 0.301, 1.88, 1.98, 1.0),
+    1: (14.5, 0.0, 0.05, 9.0, 16.0, 0.0, 0.5),
+    4: (1.6, 0.0, 0.4, 3.41, 5.98, 1.5, 0.5),
+    8: (1.1, 13.3, 0.67, 0.86, 4.75, 3.5, 0.35),
+    32: (0.2, 36.0, 0.6, 0.795, 2.99, 1.94, 1.0),
+    128: (0.0577, 39.0, 0.5, 0.301, 1.88, 1.98, 1.0),
 }
+
+# From so many slots on. With fewer what a first gradient says helped some models and harmed others.
+_STEEP = 8
+
+# How far a row's first gradient may be from what is usual, to change its rate: by a quarter to
+# twice.
+_GENTLEST, _STEEPEST = 1 / 4, 16
 
 
 def _at(slots: int) -> list[float]:
@@ -71,7 +80,15 @@ def _at(slots: int) -> list[float]:
 
 def follows(slots: int) -> float:
     """The default of `hypergradient` for K slots."""
-    return min(0.8, _at(slots)[1])
+    return min(0.8, _at(slots)[2])
+
+
+def usual_steepness(slots: int) -> float:
+    """Of a first gradient from texts: what the rate for K slots is made for, 0 for any.
+
+    It is the gradient's size summed up, times the embeddings' scale.
+    """
+    return _at(slots)[1] if slots >= _STEEP else 0.0
 
 
 @attrs.frozen
@@ -79,7 +96,8 @@ class Adam(FromText):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), each row by itself, with a rate that it finds.
 
     Which learning rate is the best differs by model, dtype and text, by a factor of ten and more.
-    So each row corrects its own: with every step the rate is multiplied by 1 + `hypergradient` *
+    So each row finds its own. From the texts, and with eight slots or more, it begins by its first
+    gradient: the steeper that is, the smaller are its steps. And it corrects it: with every step the rate is multiplied by 1 + `hypergradient` *
     cos, where cos is the cosine between the new gradient and the direction of the last step. Where
     both agree the step was too short. Source: hypergradient descent (Baydin et al. 2018, arXiv
     1703.04782), here in proportion and without units.
@@ -90,7 +108,8 @@ class Adam(FromText):
 
     Attributes:
         lr: learning rate that rows begin with, in units of the standard deviation of the model's
-            input embeddings; None chooses one by K.
+            input embeddings; None chooses one by K and a row's first gradient. A row whose
+            gradient is n times as steep as is usual takes 1 / sqrt(n) of it, 1/4 to twice.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
         hypergradient: how strongly a row's learning rate follows its gradients, below 1; 0 keeps
@@ -113,7 +132,7 @@ class Adam(FromText):
     )
 
     def defaults(self, slots: int) -> Defaults:
-        lr, _, noise, alone, texts, temperature = _at(slots)
+        lr, _, _, noise, alone, texts, temperature = _at(slots)
         return Defaults(lr, noise, alone, texts, temperature)
 
     def chosen(self, slots: int) -> Mapping[str, float]:
@@ -124,7 +143,9 @@ class Adam(FromText):
         zeros = torch.zeros_like(content)
         ones = content.new_ones(len(content), dtype=torch.float64)
         rate = content.new_full((len(content),), lr * space.scale)
-        return AdamState(zeros, zeros.clone(), zeros.clone(), rate, ones, ones.clone())
+        steep = usual_steepness(space.slots) if self.lr is None and self.text_scale != 0 else 0.0
+        usual = content.new_full((len(content),), steep / space.scale)
+        return AdamState(zeros, zeros.clone(), zeros.clone(), rate, usual, ones, ones.clone())
 
     def step(self, content: Tensor, gradient: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
         beta1, beta2 = self.betas
@@ -134,11 +155,22 @@ class Adam(FromText):
         root = (second / (1 - second_left).float()[:, None, None]).sqrt_().add_(self.eps)
         direction = first / (1 - first_left).float()[:, None, None] / root
         rate = state.rate
+        if self.lr is None:
+            own = rate * gentleness(gradient, state.usual)
+            rate = torch.where(state.first_left == 1, own, rate)
         share = follows(content.shape[1]) if self.hypergradient is None else self.hypergradient
         if share:
             rate = rate * (1 + share * _cosine(gradient, state.direction))
         moved = content - rate[:, None, None] * direction
-        return moved, AdamState(first, second, direction, rate, first_left, second_left)
+        return moved, AdamState(
+            first, second, direction, rate, state.usual, first_left, second_left
+        )
+
+
+def gentleness(gradient: Tensor, usual: Tensor) -> Tensor:
+    """[R]: times its rate that a row with a first gradient [R, K, D] begins with."""
+    steepness = gradient.abs().sum(2).sum(1) / usual
+    return torch.where(usual > 0, 1 / steepness.clamp(_GENTLEST, _STEEPEST).sqrt(), 1.0)
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:

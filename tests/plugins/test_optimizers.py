@@ -7,6 +7,7 @@ import torch
 
 from dcm import RowKey, Space, UsageError, build, describe, find
 from dcm.solver.state import take
+from dcm_optimizers.adam import usual_steepness
 
 SPACE = Space(slots=3, width=16, scale=0.5, device=torch.device("cpu"))
 
@@ -71,15 +72,41 @@ def test_a_row_whose_gradients_agree_steps_farther_and_one_that_overshoots_less(
     assert lengths == {"agrees": pytest.approx(1.3), "overshoots": pytest.approx(0.7)}
 
 
+@pytest.mark.parametrize(
+    ("slots", "options", "expected"),
+    [
+        (32, {}, [1, 1 / 2, 1 / 3, 1 / 4, 2, 2]),
+        (8, {}, [1, 1 / 2, 1 / 3, 1 / 4, 2, 2]),
+        (32, {"lr": 0.1}, [1] * 6),
+        (32, {"text_scale": 0.0}, [1] * 6),
+        (4, {}, [1] * 6),
+    ],
+)
+def test_rows_with_steep_first_gradients_begin_with_smaller_steps(slots, options, expected):
+    """By the root of what they are summed up in size, within bounds: from texts, by default."""
+    space = Space(slots=slots, width=16, scale=0.5, device=SPACE.device)
+    ours, times = adam(**options), torch.tensor([1.0, 4.0, 9.0, 1e3, 1 / 4, 1e-3])
+    usual = (usual_steepness(slots) or 10.0) / space.scale / (slots * 16)
+    first = usual * times[:, None, None] * torch.ones(6, slots, 16)
+    start = torch.zeros_like(first)
+    content, state = ours.step(start, first, ours.init(start, space))
+    lr = options.get("lr", ours.chosen(slots)["lr"]) * space.scale
+    assert (content.abs().amax((1, 2)) / lr).tolist() == pytest.approx(expected, rel=1e-3)
+    # The first gradient alone decides: later ones, as steep as they may be, change all rates alike.
+    changed = ours.step(content, 1e3 * first, state)[1].rate / state.rate
+    assert changed.tolist() == pytest.approx([changed[0].item()] * 6, rel=1e-3)
+
+
 def test_steps_are_in_units_of_the_embeddings():
-    """A model whose embeddings are 25 times as long has steps 25 times as long."""
+    """A model whose embeddings are 25 times as long, so that its gradients are a 25th, has steps
+    25 times as long."""
     for name in ("adam", "muon"):
         ours, content = find("optimizer", name)(), torch.zeros(1, 3, 16)
         gradient = gradients(1, 1, 3, 16)[0]
         larger = Space(slots=3, width=16, scale=25 * SPACE.scale, device=SPACE.device)
         near, _ = ours.step(content, gradient, ours.init(content, SPACE))
-        far, _ = ours.step(content, gradient, ours.init(content, larger))
-        torch.testing.assert_close(far, 25 * near)
+        far, _ = ours.step(content, gradient / 25, ours.init(content, larger))
+        torch.testing.assert_close(far, 25 * near, rtol=1e-4, atol=1e-4)
 
 
 def test_a_second_attempt_starts_from_noise_alone():

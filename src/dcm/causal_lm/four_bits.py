@@ -40,12 +40,17 @@ def dense_of(form: Form, blocks: Tensor, scales: Tensor, dtype: torch.dtype) -> 
     A byte holds two numbers, the first in its lower half. Scales are uint8 exponents in MXFP4 (the
     result is exact in bfloat16, too) and floating point numbers in INT4.
     """
+    dense = torch.empty(*scales.shape, BLOCK, dtype=dtype, device=blocks.device)
+    if blocks.device.type == "cuda":
+        from dcm.causal_lm.four_bits_kernel import fill_dense
+
+        fill_dense(blocks, scales, dense, int4=form == "int4")
+        return dense.flatten(-2)
     values = torch.tensor(_VALUES[form], dtype=dtype)
     # Both numbers of each byte are looked up at once, as one number of twice the bits.
     pairs = torch.stack((values.repeat(16), values.repeat_interleave(16)), dim=1)
     both = {2: torch.int32, 4: torch.int64}[dtype.itemsize]
     table = pairs.view(both).flatten().to(blocks.device)
-    dense = torch.empty(*scales.shape, BLOCK, dtype=dtype, device=blocks.device)
     parts = max(1, min(len(blocks), blocks.numel() // _PART))
     for own, own_scales, own_dense in zip(
         blocks.tensor_split(parts),

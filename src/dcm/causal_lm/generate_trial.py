@@ -14,6 +14,11 @@ from dcm.causal_lm.trials import last_logits, some_ids
 from dcm.memory_limit import is_out_of_memory
 
 
+# Roundings that say how far from the first a choice may be. One alone seldom turns the router that
+# another kernel turns.
+_ROUNDINGS = 8
+
+
 def generates_alike(model: Any, length: int, *, texts: int, tokens: int) -> bool | None:
     """Whether `model.generate` writes behind vectors what the model chooses behind them.
 
@@ -56,7 +61,7 @@ def generates_alike(model: Any, length: int, *, texts: int, tokens: int) -> bool
             continue
         # Where routers turn with a rounding, other kernels may choose what is far from the first.
         with rounded_again(model):
-            rounded = torch.cat([_worse(logits, read().argmax(2)) for _ in range(2)])
+            rounded = torch.cat([_worse(logits, read().argmax(2)) for _ in range(_ROUNDINGS)])
         if not float(worse.max()) <= few + 2 * float(rounded.max()):
             return False
     return True

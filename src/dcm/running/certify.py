@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import attrs
@@ -70,18 +71,33 @@ class Certifier:
             for outcome in outcomes
             if outcome.content is not None
         }
-        if self.run is None:
-            return self.decode(outcomes, list(contents.values()))
-        self.run.save_contents(contents, self.modes.as_dict(), self.modes.layout)
-        saved = self.run.load_contents([self.run.ref(outcome.example.id) for outcome in outcomes])
-        return self.decode(outcomes, saved)
+        own = [contents[outcome.example.id] for outcome in outcomes]
+        run = self.run
+        if run is None:
+            return self.decode(outcomes, own)
 
-    def decode(self, outcomes: Sequence[Outcome], saved: Sequence[Tensor]) -> list[Outcome]:
+        def kept() -> list[Tensor]:
+            run.save_contents(contents, self.modes.as_dict(), self.modes.layout)
+            return run.load_contents([run.ref(outcome.example.id) for outcome in outcomes])
+
+        # While a GPU decodes, the disk takes them and gives them back: what it gives back is what
+        # was decoded, or is decoded in its place.
+        with ThreadPoolExecutor(1, "dcm-save") as aside:
+            there = aside.submit(kept)
+            found = self.decode(outcomes, own)
+            saved = there.result()
+        others = [place for place, each in enumerate(saved) if not torch.equal(each, own[place])]
+        again = self.decode([outcomes[p] for p in others], [saved[p] for p in others])
+        for place, outcome in zip(others, again, strict=True):
+            found[place] = outcome
+        return found
+
+    def decode(self, outcomes: Sequence[Outcome], contents: Sequence[Tensor]) -> list[Outcome]:
         """The same outcomes with `decoded` and `certified` filled in.
 
         Args:
             outcomes: N outcomes.
-            saved: N contents [K, D] float32, as they were read from disk.
+            contents: theirs, N of [K, D] float32.
         """
         jobs: list[_Job] = []
         reasons: dict[int, str] = {}
@@ -93,7 +109,7 @@ class Certifier:
                 continue
             pairs = zip(item.targets, item.ids, strict=True)
             jobs += [_Job(place, target, ids) for target, ids in pairs if target.checked]
-        decoded = in_parts(lambda some: self._decode(some, saved), jobs)
+        decoded = in_parts(lambda some: self._decode(some, contents), jobs)
         texts: list[dict[str, str]] = [{} for _ in outcomes]
         verbatim = [True] * len(outcomes)
         for job, text in zip(jobs, decoded, strict=True):
@@ -121,8 +137,12 @@ class Certifier:
     def _decode(self, jobs: Sequence[_Job], contents: Sequence[Tensor]) -> list[str]:
         if not jobs:
             return []
+        # Once each, however many texts a content has.
+        number = {place: n for n, place in enumerate(dict.fromkeys(job.outcome for job in jobs))}
+        own = torch.stack([contents[place] for place in number]).to(self.generator.device)
+        index = torch.tensor([number[job.outcome] for job in jobs], device=own.device)
         return self.generator.decode(
-            torch.stack([contents[job.outcome] for job in jobs]).to(self.generator.device),
+            own[index],
             self.modes.vectors([job.target.mode for job in jobs]),
             [len(job.ids) + _BEYOND for job in jobs],
             self.modes.layout,

@@ -12,6 +12,7 @@ import queue
 import socket
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ class _Way:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._out: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+        self._out: queue.Queue[tuple[dict[str, Any], dict[str, Tensor]] | None]
+        self._out = queue.Queue(_AHEAD)
         self._in: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.waited = 0.0
         self._sender = threading.Thread(target=self._send, name="dcm-send", daemon=True)
@@ -76,10 +78,9 @@ class _Way:
         threading.Thread(target=self._receive, name="dcm-receive", daemon=True).start()
 
     def send(self, value: dict[str, Any], tensors: dict[str, Tensor] | None = None) -> None:
-        """Send a message soon; waits while too many wait."""
-        message = pack(value, tensors)
+        """Send a message soon; waits while too many wait. It must not change any more."""
         began = time.perf_counter()
-        self._out.put(message)
+        self._out.put((value, tensors or {}))
         self.waited += time.perf_counter() - began
 
     @property
@@ -109,9 +110,13 @@ class _Way:
     def _send(self) -> None:
         try:
             while (message := self._out.get()) is not None:
-                self._link.send(message)
+                # Here, and not where it is sent: contents are copied while the GPU computes.
+                self._link.send(pack(*message))
         except OSError:
             os._exit(RUN_IS_GONE)  # the run is gone
+        except Exception:  # nobody would ever hear of this worker again
+            traceback.print_exc()
+            os._exit(1)
 
     def _receive(self) -> None:
         try:
