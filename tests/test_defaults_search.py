@@ -40,7 +40,9 @@ def test_rows_of_a_setting_move_as_adam_with_these_defaults_moves_them(script, m
         states.append(adam.init(each, SPACE))
     for _ in range(4):
         # Of a usual first gradient, of one steeper, and of one less steep.
-        gradient = torch.randn(3, SLOTS, 8, generator=random) * torch.tensor([1.0, 3, 0.2]).view(3, 1, 1)
+        gradient = torch.randn(3, SLOTS, 8, generator=random) * torch.tensor([1.0, 3, 0.2]).view(
+            3, 1, 1
+        )
         content, state = drawn.step(content, gradient, state)
         for row, adam in enumerate(adams):
             own[row], states[row] = adam.step(own[row], gradient[row : row + 1], states[row])

@@ -18,8 +18,8 @@ class AdamState(NamedTuple):
     """What a row remembers.
 
     First and second moments and the last direction [R, K, D] float32; the learning rate, and how
-    steep a first gradient it is made for, 0 for any, [R] float32 each; and how much of the moments' zero start is left in them, beta ** steps taken, [R]
-    float64 each.
+    steep a first gradient it is made for, 0 for any, [R] float32 each; and how much of the moments'
+    zero start is left in them, beta ** steps taken, [R] float64 each.
 
     These powers are multiplied up step by step: `pow` takes another routine for the last elements
     of a tensor on a CPU, so a row's last bits would depend on how many rows there are.
@@ -50,7 +50,7 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
 # rate must not follow every bend.
 _TABLE = {
     1: (14.5, 0.0, 0.05, 9.0, 16.0, 0.0, 0.5),
-    4: (1.6, 0.0, 0.4, 3.41, 5.98, 1.5, 0.5),
+    4: (2.61, 0.0, 0.16, 3.41, 5.98, 1.5, 0.5),
     8: (1.1, 13.3, 0.67, 0.86, 4.75, 3.5, 0.35),
     32: (0.2, 36.0, 0.6, 0.795, 2.99, 1.94, 1.0),
     128: (0.0577, 39.0, 0.5, 0.301, 1.88, 1.98, 1.0),
@@ -97,10 +97,11 @@ class Adam(FromText):
 
     Which learning rate is the best differs by model, dtype and text, by a factor of ten and more.
     So each row finds its own. From the texts, and with eight slots or more, it begins by its first
-    gradient: the steeper that is, the smaller are its steps. And it corrects it: with every step the rate is multiplied by 1 + `hypergradient` *
-    cos, where cos is the cosine between the new gradient and the direction of the last step. Where
-    both agree the step was too short. Source: hypergradient descent (Baydin et al. 2018, arXiv
-    1703.04782), here in proportion and without units.
+    gradient: the steeper that is, the smaller are its steps. And it corrects it: with every step
+    the rate is multiplied by 1 + `hypergradient` * cos, where cos is the cosine between the new
+    gradient and the direction of the last step. Where both agree the step was too short. Source:
+    hypergradient descent (Baydin et al. 2018, arXiv 1703.04782), here in proportion and without
+    units.
 
     The defaults take few steps to certified contents on models from 6 to 270 million parameters,
     see `docs/results/convergence.md`. They forget faster than Adam's usual ones (0.9, 0.999), since

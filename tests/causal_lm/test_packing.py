@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcm import Strands
-from dcm.causal_lm import packed, packing
+from dcm.causal_lm import CausalLM, packed, packing
 from dcm.causal_lm.packing import pack, packed_numbers
 from dcm.testing.doubles import TinyGenerator
 
@@ -238,6 +238,21 @@ def test_what_cannot_be_packed_is_scored_padded(name, layout, build, reference):
     nll, gradient = reference(lm.model, content, strands)
     torch.testing.assert_close(found[0], nll, rtol=1e-5, atol=0)
     torch.testing.assert_close(found[1], gradient, rtol=1e-4, atol=1e-5 * gradient.abs().max())
+
+
+def test_a_trial_that_memory_ended_is_made_again(monkeypatch, build):
+    lm = build("llama", packed=True)
+    whole, left = CausalLM._as_alone, [1]
+
+    def runs_out_once(self, score, length, layout):
+        if left and left.pop():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, score, length, layout)
+
+    monkeypatch.setattr(CausalLM, "_as_alone", runs_out_once)
+    with pytest.raises(torch.OutOfMemoryError):
+        lm.packs("prefix", 10)
+    assert lm.packs("prefix", 10) == "shared"
 
 
 def test_a_cpu_packs_and_records_nothing_of_itself():

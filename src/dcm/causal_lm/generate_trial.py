@@ -13,7 +13,6 @@ from dcm.causal_lm.rounding import Rounding, rounded_again
 from dcm.causal_lm.trials import last_logits, some_ids
 from dcm.memory_limit import is_out_of_memory
 
-
 # Roundings that say how far from the first a choice may be. One alone seldom turns the router that
 # another kernel turns.
 _ROUNDINGS = 8

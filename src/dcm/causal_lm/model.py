@@ -141,12 +141,14 @@ class CausalLM:
             return None
         length = self.tried.length(length)
         if (layout, length) not in self._packs:
-            self._packs[layout, length] = None
+            found: Literal["shared", "alone"] | None = None
             for way in ("shared", "alone"):
                 score = partial(self._packed.score, shares=way == "shared", step=False)
                 if self._as_alone(score, length, layout):
-                    self._packs[layout, length] = way
+                    found = way
                     break
+            # Not before: a trial that memory ended has shown nothing, and is made again.
+            self._packs[layout, length] = found
         return self._packs[layout, length]
 
     def shares_prompts(self, layout: Layout, length: int) -> bool:

@@ -136,8 +136,9 @@ def gradients_apart(results: Sequence[Result]) -> Signal:
         relation="<",
         threshold=CONFLICT,
         advice=(
-            "Give more slots; compare with --objective project-conflicts, which takes out what "
-            "one mode's gradient has against the other's"
+            "Nothing, where pairs become exact in few steps all the same, as they may from texts; "
+            "else give more slots, and compare with --objective project-conflicts, which takes out "
+            "what one mode's gradient has against the other's"
         ),
     )
 

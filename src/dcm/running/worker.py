@@ -114,7 +114,7 @@ class _Way:
                 self._link.send(pack(*message))
         except OSError:
             os._exit(RUN_IS_GONE)  # the run is gone
-        except Exception:  # nobody would ever hear of this worker again
+        except Exception:  # noqa: BLE001 - nobody would ever hear of this worker again
             traceback.print_exc()
             os._exit(1)
 
