@@ -14,6 +14,8 @@ forgotten, and made dense again in its backward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -41,7 +43,7 @@ def dense_of(form: Form, blocks: Tensor, scales: Tensor, dtype: torch.dtype) -> 
     result is exact in bfloat16, too) and floating point numbers in INT4.
     """
     dense = torch.empty(*scales.shape, BLOCK, dtype=dtype, device=blocks.device)
-    if blocks.device.type == "cuda":
+    if blocks.device.type == "cuda" and _has_triton():
         from dcm.causal_lm.four_bits_kernel import fill_dense
 
         fill_dense(blocks, scales, dense, int4=form == "int4")
@@ -61,6 +63,12 @@ def dense_of(form: Form, blocks: Tensor, scales: Tensor, dtype: torch.dtype) -> 
         torch.index_select(table, 0, own.flatten().int(), out=own_dense.view(both).flatten())
         own_dense.mul_(_factors(form, own_scales).to(dtype).unsqueeze(-1))
     return dense.flatten(-2)
+
+
+@cache
+def _has_triton() -> bool:
+    """Not every build of torch for GPUs brings it."""
+    return find_spec("triton") is not None
 
 
 def _factors(form: Form, scales: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The kernel that makes blocks of 4 bits dense, in Triton; see `dcm.causal_lm.four_bits`.
 
 It reads half a byte for each number and writes the number, and needs no memory beside these.
-Imported only where there is a GPU: Triton comes with torch's builds for it.
+Imported only where there are a GPU and Triton, which comes with torch's builds for Linux.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def fill_dense(blocks: Tensor, scales: Tensor, dense: Tensor, *, int4: bool) -> 
         dense: contiguous.
         int4: whether the blocks are of integers, else of MXFP4's numbers.
     """
+    # Triton starts its kernels on the current device, wherever the tensors are.
     with torch.cuda.device(dense.device):
         _dense[(triton.cdiv(dense.numel(), _NUMBERS),)](
             blocks.contiguous(), scales.contiguous(), dense, dense.numel(), int4, _NUMBERS
