@@ -45,7 +45,7 @@ def of_tensor(tensor: Tensor) -> str:
     import torch
 
     # By its bytes: numpy has no bfloat16.
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy()).hexdigest()
 
 
 def _name(value: Any) -> Any:

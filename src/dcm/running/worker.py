@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 # Messages that wait to be sent: with them the solver goes on while the run is busy with what came
 # at once from all workers, and memory stays flat.
-_AHEAD = 32
-_TOGETHER = 4 << 20  # bytes of contents in a message
+_AHEAD = 16
+_TOGETHER = 16 << 20  # bytes of contents in a message: each becomes a file, which takes time, too
 _STATS_SECONDS = 0.5
 _SPARE = 8  # examples beside those in lanes
 
