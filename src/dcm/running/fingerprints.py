@@ -45,7 +45,8 @@ def of_tensor(tensor: Tensor) -> str:
     import torch
 
     # By its bytes: numpy has no bfloat16.
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy()).hexdigest()
+    data: Any = tensor.contiguous().view(torch.uint8).numpy()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _name(value: Any) -> Any:
