@@ -305,15 +305,20 @@ def main() -> None:
         announce(Path(folder))
         for kind in args.parts:
             model = "shape" if kind == "unequal" else kind
+            runs = [(kind, *each) for each in wanted[kind]]
             if args.device == "cuda" and model not in warm:
-                in_fresh_process(model, FEW, 1, args)
                 warm.add(model)
-            for rows, workers in wanted[kind]:
+                runs.insert(0, (model, FEW, 1))
+            uncounted = len(runs) - len(wanted[kind])
+            for number, (what, rows, workers) in enumerate(runs):
                 try:
-                    found.append(in_fresh_process(kind, rows, workers, args))
+                    record = in_fresh_process(what, rows, workers, args)
                 except subprocess.CalledProcessError as error:
-                    print(f"{kind}, {rows} rows, {workers} workers failed: {error}", flush=True)
+                    print(f"{what}, {rows} rows, {workers} workers failed: {error}", flush=True)
                     continue
+                if number < uncounted:
+                    continue
+                found.append(record)
                 print(report(found), flush=True)
                 if args.out:
                     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -34,6 +34,10 @@ class AdamState(NamedTuple):
     second_left: Tensor
 
 
+_Table = Mapping[int, tuple[float, ...]]
+"""K -> values."""
+
+
 def _betas(value: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(beta) for beta in value)
 
@@ -43,30 +47,30 @@ def _two_below_one(instance: object, attribute: object, value: tuple[float, ...]
         raise ValueError(f"betas must be two numbers, each at least 0 and below 1, not {value}")
 
 
-# K -> learning rate, the steepness of a first gradient that it is made for (0 for any),
-# hypergradient, noise beside the texts, noise alone, texts, temperature: what took few steps on
-# models from 6 to 270 million parameters, see docs/results/convergence.md. A single slot starts
-# from noise: the sum of all tokens makes it no faster. Its way is the least even, and its learning
-# rate must not follow every bend.
-_TABLE = {
-    1: (14.5, 0.0, 0.05, 9.0, 16.0, 0.0, 0.5),
-    4: (2.61, 0.0, 0.16, 3.41, 5.98, 1.5, 0.5),
-    8: (1.1, 13.3, 0.67, 0.86, 4.75, 3.5, 0.35),
-    32: (0.2, 36.0, 0.6, 0.795, 2.99, 1.94, 1.0),
-    128: (0.0577, 39.0, 0.5, 0.301, 1.88, 1.98, 1.0),
+# K -> learning rate, hypergradient, noise beside the texts, noise alone, texts, temperature: what
+# took few steps on models from 6 to 270 million parameters, see docs/results/convergence.md. A
+# single slot starts from noise: the sum of all tokens makes it no faster. Its way is the least
+# even, and its learning rate must not follow every bend.
+_TABLE: _Table = {
+    1: (14.5, 0.05, 9.0, 16.0, 0.0, 0.5),
+    4: (2.61, 0.16, 3.41, 5.98, 1.5, 0.5),
+    8: (1.1, 0.67, 0.86, 4.75, 3.5, 0.35),
+    32: (0.2, 0.6, 0.795, 2.99, 1.94, 1.0),
+    128: (0.0577, 0.5, 0.301, 1.88, 1.98, 1.0),
 }
 
-# From so many slots on. With fewer what a first gradient says helped some models and harmed others.
-_STEEP = 8
+# K -> how steep a first gradient from texts is on models that the rate above suits. With fewer
+# slots what a first gradient says helped some models and harmed others.
+_USUAL: _Table = {8: (13.3,), 32: (36.0,), 128: (39.0,)}
 
 # How far a row's first gradient may be from what is usual, to change its rate: by a quarter to
 # twice.
 _GENTLEST, _STEEPEST = 1 / 4, 16
 
 
-def _at(slots: int) -> list[float]:
-    """A line of the table, between two of them in proportion, beyond the last one on its way."""
-    known = sorted(_TABLE)
+def _at(table: _Table, slots: int) -> list[float]:
+    """A line of a table, between two of them in proportion, beyond the last one on its way."""
+    known = sorted(table)
     above = next((k for k in known[1:] if k >= slots), known[-1])
     below = known[known.index(above) - 1]
     share = math.log(slots / below) / math.log(above / below)
@@ -75,12 +79,12 @@ def _at(slots: int) -> list[float]:
         even = one + share * (other - one)
         return one ** (1 - share) * other**share if one and other else even
 
-    return [between(*pair) for pair in zip(_TABLE[below], _TABLE[above], strict=True)]
+    return [between(*pair) for pair in zip(table[below], table[above], strict=True)]
 
 
 def follows(slots: int) -> float:
     """The default of `hypergradient` for K slots."""
-    return min(0.8, _at(slots)[2])
+    return min(0.8, _at(_TABLE, slots)[1])
 
 
 def usual_steepness(slots: int) -> float:
@@ -88,7 +92,7 @@ def usual_steepness(slots: int) -> float:
 
     It is the gradient's size summed up, times the embeddings' scale.
     """
-    return _at(slots)[1] if slots >= _STEEP else 0.0
+    return _at(_USUAL, slots)[0] if slots >= min(_USUAL) else 0.0
 
 
 @attrs.frozen
@@ -133,7 +137,7 @@ class Adam(FromText):
     )
 
     def defaults(self, slots: int) -> Defaults:
-        lr, _, _, noise, alone, texts, temperature = _at(slots)
+        lr, _, noise, alone, texts, temperature = _at(_TABLE, slots)
         return Defaults(lr, noise, alone, texts, temperature)
 
     def chosen(self, slots: int) -> Mapping[str, float]:

@@ -86,11 +86,7 @@ class Certifier:
             there = aside.submit(kept)
             found = self.decode(outcomes, own)
             saved = there.result()
-        others = [place for place, each in enumerate(saved) if not torch.equal(each, own[place])]
-        again = self.decode([outcomes[p] for p in others], [saved[p] for p in others])
-        for place, outcome in zip(others, again, strict=True):
-            found[place] = outcome
-        return found
+        return found if all(map(torch.equal, saved, own)) else self.decode(outcomes, saved)
 
     def decode(self, outcomes: Sequence[Outcome], contents: Sequence[Tensor]) -> list[Outcome]:
         """The same outcomes with `decoded` and `certified` filled in.
